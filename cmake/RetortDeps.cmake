@@ -1,0 +1,38 @@
+# Debian packages as imported targets, and LibTorch from RETORT_DEPS (deploy/setup.sh puts it there).
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC REQUIRED)
+find_package(GTest REQUIRED)
+find_package(benchmark REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(MPI COMPONENTS C)      # Optional: without it the `mpi` collective is the "unavailable" file.
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+
+if(DEFINED ENV{RETORT_DEPS})
+  set(_retort_deps_default $ENV{RETORT_DEPS})
+else()
+  set(_retort_deps_default ${CMAKE_SOURCE_DIR}/.deps)
+endif()
+set(RETORT_DEPS ${_retort_deps_default} CACHE PATH "Folder that deploy/setup.sh filled")
+if(NOT EXISTS ${RETORT_DEPS}/torch/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "LibTorch is not in ${RETORT_DEPS}. Run deploy/setup.sh first, or set RETORT_DEPS.")
+endif()
+
+# ATen and autograd of LibTorch. torch/torch.h is never included: it costs half a minute a file.
+add_library(retort_torch INTERFACE)
+target_include_directories(retort_torch SYSTEM INTERFACE ${RETORT_DEPS}/torch/include)
+target_link_libraries(retort_torch INTERFACE
+  ${RETORT_DEPS}/torch/lib/libtorch_cpu.so ${RETORT_DEPS}/torch/lib/libc10.so)
+target_link_options(retort_torch INTERFACE
+  -Wl,-rpath-link,${RETORT_DEPS}/nvidia/cu13/lib -Wl,-rpath,${RETORT_DEPS}/torch/lib)

@@ -1,0 +1,43 @@
+// Files with bounds on reading and durability on writing. All errors name the path and errno's text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace retort {
+
+// The whole file. NOT_FOUND if it does not exist; OUT_OF_RANGE if it is larger than `max_bytes`;
+// INVALID_ARGUMENT if it is a directory.
+absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes);
+
+// Bytes [offset, offset + size) into `out`, by pread. DATA_LOSS if the file ends before.
+absl::Status ReadAt(int fd, const std::string& path, int64_t offset, int64_t size, void* out);
+
+absl::StatusOr<int64_t> FileSize(const std::string& path);
+bool FileExists(const std::string& path);
+
+// Writes `path`.tmp, fsyncs, renames over `path`, fsyncs the folder: a reader sees the old file or the new one.
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
+
+// Writes and fsyncs; the caller renames the folder that holds it. RESOURCE_EXHAUSTED when the disk is full.
+absl::Status WriteFileDurably(const std::string& path, absl::string_view contents);
+
+absl::Status FsyncDirectory(const std::string& path);
+absl::Status MakeDirectories(const std::string& path, unsigned mode = 0755);
+absl::Status RemoveRecursively(const std::string& path);   // OK when nothing is there.
+absl::Status RenameDurably(const std::string& from, const std::string& to);
+absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);  // Names, sorted.
+
+// `path` if absolute, else base_dir/path; lexically normalised.
+std::string ResolvePath(const std::string& base_dir, const std::string& path);
+
+// The folder that holds the running executable.
+std::string ExecutableDirectory();
+
+absl::Status ErrnoError(int error_number, absl::string_view what);
+
+}  // namespace retort

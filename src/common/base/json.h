@@ -1,0 +1,17 @@
+// The one edge where JSON text from outside becomes nlohmann::json: bounded depth, no duplicate keys, valid
+// UTF-8, no exceptions out.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "nlohmann/json.hpp"
+
+namespace retort {
+
+// Keeps key order (chat templates and round trips depend on it).
+using Json = nlohmann::ordered_json;
+
+// INVALID_ARGUMENT: "<source>: <what> at byte N". `source` is a file name or file:line.
+absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source, int max_depth = 64);
+
+}  // namespace retort

@@ -1,0 +1,32 @@
+#include "common/base/json.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace retort {
+namespace {
+
+TEST(ParseJsonTest, KeyOrder_Kept) {
+  EXPECT_EQ(ParseJson(R"({"b":1,"a":2})", "x")->dump(), R"({"b":1,"a":2})");
+}
+
+TEST(ParseJsonTest, BadInput_OneLineWithSource) {
+  const struct {
+    std::string text;
+    std::string want;
+  } cases[] = {
+      {R"({"a":1,"a":2})", "f.json: key \"a\" appears twice in one object"},
+      {R"({"a":)", "f.json: not valid JSON at byte 6"},
+      {"\"\xff\"", "f.json: not valid JSON at byte 2"},
+      {std::string(100, '['), "f.json: nested deeper than 64 levels"},
+      {"", "f.json: not valid JSON at byte 1"},
+      {"1 2", "f.json: not valid JSON at byte 3"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(ParseJson(c.text, "f.json").status().message(), c.want) << c.text;
+  }
+}
+
+}  // namespace
+}  // namespace retort
