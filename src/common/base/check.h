@@ -1,4 +1,5 @@
-// RETORT_CHECK(condition) << "why": aborts on a bug of ours. Never for input: input errors are absl::Status.
+// RETORT_CHECK(condition) << "why": aborts on a bug of ours. Never for input: input errors are
+// absl::Status.
 #pragma once
 
 #include <sstream>

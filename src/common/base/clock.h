@@ -1,4 +1,5 @@
-// A monotonic clock that tests can replace. Wall time appears only in logs and in records for people.
+// A monotonic clock that tests can replace. Wall time appears only in logs and in records for
+// people.
 #pragma once
 
 #include "absl/time/time.h"

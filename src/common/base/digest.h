@@ -1,5 +1,5 @@
-// 128-bit content digest (XXH3) of payloads, weights and files. It finds corruption and divergence; it is not
-// a signature: authenticity comes from the authenticated channel.
+// 128-bit content digest (XXH3) of payloads, weights and files. It finds corruption and divergence;
+// it is not a signature: authenticity comes from the authenticated channel.
 #pragma once
 
 #include <cstddef>

@@ -50,8 +50,8 @@ absl::Status ArmFailpoints(const std::vector<std::string>& specs) {
     } else if (action.first == "stop") {
       armed.action = Action::kStop;
     } else if (action.first != "error") {
-      return absl::InvalidArgumentError(absl::StrCat("--failpoint=", spec, ": action \"", action.first,
-                                                     "\" is not kill, stop or error"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--failpoint=", spec, ": action \"", action.first, "\" is not kill, stop or error"));
     }
     if (!action.second.empty() &&
         (!absl::SimpleAtoi(action.second, &armed.at_hit) || armed.at_hit < 1)) {

@@ -1,5 +1,5 @@
-// Named places where a test makes a process die or an operation fail. Armed only by the --failpoint flag of a
-// program; an unarmed failpoint costs one atomic load.
+// Named places where a test makes a process die or an operation fail. Armed only by the --failpoint
+// flag of a program; an unarmed failpoint costs one atomic load.
 //   --failpoint=rollout.generate=kill@3     SIGKILL itself at the third hit
 //   --failpoint=checkpoint.fsync=error      every hit returns an error
 #pragma once
@@ -12,8 +12,8 @@
 
 namespace retort {
 
-// Parses "name=action" or "name=action@hit"; actions: kill (SIGKILL), stop (SIGSTOP), error (INTERNAL status).
-// INVALID_ARGUMENT names the part that is wrong. Call before threads start.
+// Parses "name=action" or "name=action@hit"; actions: kill (SIGKILL), stop (SIGSTOP), error
+// (INTERNAL status). INVALID_ARGUMENT names the part that is wrong. Call before threads start.
 absl::Status ArmFailpoints(const std::vector<std::string>& specs);
 
 // What the code calls at the place. OK unless armed with `error`.

@@ -46,8 +46,8 @@ absl::Status ReadAt(int fd, const std::string& path, int64_t offset, int64_t siz
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return ErrnoError(errno, path);
     if (got == 0) {
-      return absl::DataLossError(absl::StrCat(path, ": the file ends ", size,
-                                              " bytes early (truncated while or before it was read)"));
+      return absl::DataLossError(absl::StrCat(
+          path, ": the file ends ", size, " bytes early (truncated while or before it was read)"));
     }
     next += got;
     offset += got;

@@ -1,4 +1,5 @@
-// Files with bounds on reading and durability on writing. All errors name the path and errno's text.
+// Files with bounds on reading and durability on writing. All errors name the path and errno's
+// text.
 #pragma once
 
 #include <cstdint>
@@ -20,15 +21,17 @@ absl::Status ReadAt(int fd, const std::string& path, int64_t offset, int64_t siz
 absl::StatusOr<int64_t> FileSize(const std::string& path);
 bool FileExists(const std::string& path);
 
-// Writes `path`.tmp, fsyncs, renames over `path`, fsyncs the folder: a reader sees the old file or the new one.
+// Writes `path`.tmp, fsyncs, renames over `path`, fsyncs the folder: a reader sees the old file or
+// the new one.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
 
-// Writes and fsyncs; the caller renames the folder that holds it. RESOURCE_EXHAUSTED when the disk is full.
+// Writes and fsyncs; the caller renames the folder that holds it. RESOURCE_EXHAUSTED when the disk
+// is full.
 absl::Status WriteFileDurably(const std::string& path, absl::string_view contents);
 
 absl::Status FsyncDirectory(const std::string& path);
 absl::Status MakeDirectories(const std::string& path, unsigned mode = 0755);
-absl::Status RemoveRecursively(const std::string& path);   // OK when nothing is there.
+absl::Status RemoveRecursively(const std::string& path);  // OK when nothing is there.
 absl::Status RenameDurably(const std::string& from, const std::string& to);
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);  // Names, sorted.
 

@@ -41,7 +41,8 @@ class ShapeChecker : public nlohmann::json_sax<Json> {
     error_ = absl::StrCat("key \"", key.substr(0, 80), "\" appears twice in one object");
     return false;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
     error_ = absl::StrCat("not valid JSON at byte ", position);
     return false;
   }

@@ -1,5 +1,5 @@
-// The one edge where JSON text from outside becomes nlohmann::json: bounded depth, no duplicate keys, valid
-// UTF-8, no exceptions out.
+// The one edge where JSON text from outside becomes nlohmann::json: bounded depth, no duplicate
+// keys, valid UTF-8, no exceptions out.
 #pragma once
 
 #include "absl/status/statusor.h"
@@ -12,6 +12,7 @@ namespace retort {
 using Json = nlohmann::ordered_json;
 
 // INVALID_ARGUMENT: "<source>: <what> at byte N". `source` is a file name or file:line.
-absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source, int max_depth = 64);
+absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source,
+                               int max_depth = 64);
 
 }  // namespace retort

@@ -30,8 +30,8 @@ void InitLogging(absl::string_view process, LogLevel minimum, const std::string&
   } else {
     sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
   }
-  auto logger = std::make_shared<spdlog::logger>(
-      std::string(process.data(), process.size()), std::move(sink));
+  auto logger = std::make_shared<spdlog::logger>(std::string(process.data(), process.size()),
+                                                 std::move(sink));
   logger->set_pattern("%H:%M:%S.%e %L %n %v");
   logger->set_level(ToSpdlog(minimum));
   logger->flush_on(spdlog::level::info);

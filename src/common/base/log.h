@@ -1,6 +1,7 @@
 // Structured log lines on stderr: an event, then key=value ids.
 //   LogInfo("re-leased bundle step={} bundle={} attempt={}", step, bundle, attempt);
-// INFO is a state change, WARNING handled and counted, ERROR needs a person. No payloads, no secrets.
+// INFO is a state change, WARNING handled and counted, ERROR needs a person. No payloads, no
+// secrets.
 #pragma once
 
 #include <string>
@@ -13,8 +14,8 @@ namespace retort {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
-// Call once in main. `process` is put on every line ("rollout-1"); lines go to `file` if it is not empty
-// (appended), else to stderr.
+// Call once in main. `process` is put on every line ("rollout-1"); lines go to `file` if it is not
+// empty (appended), else to stderr.
 void InitLogging(absl::string_view process, LogLevel minimum, const std::string& file = "");
 
 void LogLine(LogLevel level, const std::string& line);

@@ -1,5 +1,5 @@
-// std::mutex with clang's thread-safety annotations. absl::Mutex is not used in Retort: Debian's build of it
-// gives false reports under ThreadSanitizer.
+// std::mutex with clang's thread-safety annotations. absl::Mutex is not used in Retort: Debian's
+// build of it gives false reports under ThreadSanitizer.
 #pragma once
 
 #include <chrono>

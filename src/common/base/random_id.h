@@ -1,5 +1,5 @@
-// Identifiers that must not repeat: job ids, incarnations, access tokens. From getrandom(2); never used for
-// anything that training depends on (that is base/rng.h).
+// Identifiers that must not repeat: job ids, incarnations, access tokens. From getrandom(2); never
+// used for anything that training depends on (that is base/rng.h).
 #pragma once
 
 #include <string>

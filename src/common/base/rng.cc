@@ -26,11 +26,10 @@ Block Philox(Block counter, Key key) {
 }  // namespace
 
 CounterRng::CounterRng(uint64_t seed, RngPurpose purpose, uint64_t a, uint32_t b, uint32_t c) {
-  // Two Philox blocks condense the 224 bits that name the stream into a key and the upper counter words;
-  // the lower counter words are the position.
-  const Block first =
-      Philox({static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), b, c},
-             {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  // Two Philox blocks condense the 224 bits that name the stream into a key and the upper counter
+  // words; the lower counter words are the position.
+  const Block first = Philox({static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), b, c},
+                             {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   const Block second = Philox({first[0], first[1], first[2], static_cast<uint32_t>(purpose)},
                               {first[3], static_cast<uint32_t>(seed)});
   key_ = {second[0], second[1]};
@@ -66,7 +65,8 @@ double CounterRng::NextNormal() {
 }
 
 uint64_t CounterRng::NextBelow(uint64_t bound) {
-  const uint64_t limit = -bound % bound;  // 2^64 mod bound: values below it would be over-represented.
+  const uint64_t limit =
+      -bound % bound;  // 2^64 mod bound: values below it would be over-represented.
   uint64_t value = NextU64();
   while (value < limit) value = NextU64();
   return value % bound;

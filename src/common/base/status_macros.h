@@ -1,5 +1,5 @@
-// RETORT_RETURN_IF_ERROR(expr) and RETORT_ASSIGN_OR_RETURN(declaration, expr): leave the function with
-// the status when `expr` is not OK. Debian's Abseil has no such macros.
+// RETORT_RETURN_IF_ERROR(expr) and RETORT_ASSIGN_OR_RETURN(declaration, expr): leave the function
+// with the status when `expr` is not OK. Debian's Abseil has no such macros.
 #pragma once
 
 #include <utility>
