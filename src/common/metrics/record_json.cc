@@ -1,0 +1,1 @@
+#include "common/metrics/record_json.h"

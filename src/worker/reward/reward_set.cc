@@ -1,0 +1,1 @@
+#include "worker/reward/reward_set.h"
