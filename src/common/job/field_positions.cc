@@ -1,0 +1,22 @@
+#include "absl/strings/str_cat.h"
+#include "common/job/job_file.h"
+
+namespace retort::job {
+
+std::string FieldPositions::Where(absl::string_view field) const {
+  for (std::string at(field); !at.empty();) {
+    if (const auto found = where_.find(at); found != where_.end()) return found->second;
+    const size_t dot = at.rfind('.');
+    at.resize(dot == std::string::npos ? 0 : dot);
+  }
+  const auto root = where_.find("");
+  return root == where_.end() ? "" : root->second;
+}
+
+absl::Status FieldPositions::Error(absl::string_view field, absl::string_view what) const {
+  const std::string where = Where(field);
+  return absl::InvalidArgumentError(
+      absl::StrCat(where, where.empty() ? "" : ": ", field, " ", what));
+}
+
+}  // namespace retort::job
