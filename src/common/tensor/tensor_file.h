@@ -1,0 +1,40 @@
+// Whole safetensors files with arbitrary tensors as a map of at::Tensor: conformance cases,
+// checkpoint shards, saved bad batches. Models are read by the bounded reader over a layout
+// instead.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/tensor/safetensors_header.h"
+
+namespace retort::tensor {
+
+using TensorMap = std::map<std::string, at::Tensor>;
+
+// All tensors of the file, on the CPU, each with memory of its own. The header is checked as
+// safetensors_header.h says; BOOL bytes other than 0 and 1 are refused. Values may be NaN: callers
+// that must not see one check. Errors: NOT_FOUND no file; RESOURCE_EXHAUSTED above `max_bytes`;
+// INVALID_ARGUMENT / DATA_LOSS bad file.
+absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path,
+                                         int64_t max_bytes = int64_t{1} << 34);
+
+// The bytes of one entry into `out`: contiguous, of the entry's dtype and number of elements.
+absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& entry,
+                       at::Tensor out);
+
+// Writes `tensors` in name order and fsyncs (the caller renames). Errors: those of
+// WriteFileDurably; INVALID_ARGUMENT for a dtype that the format lacks.
+absl::Status WriteTensorFile(const std::string& path, const TensorMap& tensors,
+                             const std::map<std::string, std::string>& metadata = {});
+
+// INVALID_ARGUMENT if it is not one of F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL.
+absl::StatusOr<at::ScalarType> ScalarTypeOf(const std::string& safetensors_dtype);
+absl::StatusOr<std::string> SafetensorsDtypeOf(at::ScalarType type);
+
+}  // namespace retort::tensor
