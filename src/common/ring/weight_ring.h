@@ -1,0 +1,112 @@
+// The last versions of the policy's weights in one shared segment: one writer (learner rank 0),
+// many readers (rollout workers, scorers) that use the weights in place.
+//
+//   segment:  ring header | slot headers | payload of slot 0 | payload of slot 1 | ...
+//
+// Version v lies in slot v mod slots. A slot's version is an atomic that says -1 while its payload
+// is written; Commit stores it with release, Acquire loads it with acquire, so a reader that sees
+// the version sees the payload. Nothing stops the writer from reusing a slot: the ring has lag + 2
+// slots, so a version that an uncommitted step needs is never overwritten, and a reader that wants
+// proof asks StillHolds after its work.
+//
+// The contents survive a writer's death. A writer of a newer epoch takes over; one of an older
+// epoch is refused.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/base/digest.h"
+#include "common/ring/segment.h"
+
+namespace retort::ring {
+
+inline constexpr int kMaxCanaryFloats = 64;
+
+struct WeightRingShape {
+  int slots = 2;              // lag + 2, 2 .. 1024.
+  int64_t slot_elements = 0;  // fp32 elements of the published range, >= 1.
+};
+
+// Size of the segment to open for a ring. The shape must be valid (CHECK).
+int64_t WeightRingBytes(const WeightRingShape& shape);
+
+struct RingHeader;  // weight_ring_layout.h
+struct SlotHeader;
+
+// Not thread-safe.
+class WeightRingWriter {
+ public:
+  // Formats a new segment; keeps the contents of one that has this shape. `segment` is mapped
+  // read-write. Errors: INVALID_ARGUMENT bad shape, or the segment is not of
+  // WeightRingBytes(shape); FAILED_PRECONDITION it holds a ring of another shape or format; ABORTED
+  // a newer epoch owns it.
+  static absl::StatusOr<WeightRingWriter> Open(Segment segment, const WeightRingShape& shape,
+                                               uint64_t epoch);
+
+  // Where to write version `version` (>= 0): [slot_elements] fp32, 64-byte aligned, contents of an
+  // older version. The slot holds nothing until Commit. ABORTED if a newer epoch took over.
+  absl::StatusOr<absl::Span<float>> Begin(int64_t version);
+
+  // Publishes what Begin(version) pointed at and wakes waiting readers. The digest is over the
+  // payload's bytes. Errors: FAILED_PRECONDITION without its Begin; INVALID_ARGUMENT canary longer
+  // than kMaxCanaryFloats; ABORTED.
+  absl::Status Commit(int64_t version, const Digest& digest, absl::Span<const float> canary);
+
+ private:
+  WeightRingWriter(Segment segment, const WeightRingShape& shape, uint64_t epoch);
+  absl::Status CheckOwner() const;
+
+  Segment segment_;
+  WeightRingShape shape_;
+  uint64_t epoch_;
+  int64_t open_version_ = -1;
+};
+
+// A version in place. Valid while the reader lives and StillHolds(version) is true.
+struct WeightView {
+  int64_t version = -1;
+  uint64_t epoch = 0;  // Of the writer that published it.
+  Digest digest;
+  absl::Span<const float> weights;  // [slot_elements]
+  std::vector<float> canary;
+};
+
+struct AcquireRequest {
+  int64_t version = 0;
+  Digest digest;           // What the driver was told at the publication.
+  uint64_t min_epoch = 0;  // A version of an older epoch does not count as published.
+  absl::Duration timeout;
+};
+
+// Thread-safe after Open.
+class WeightRingReader {
+ public:
+  // Waits up to `timeout` for a writer to format the segment (mapped read-only or read-write).
+  // Errors: DEADLINE_EXCEEDED no writer came; DATA_LOSS the header does not fit the segment.
+  static absl::StatusOr<WeightRingReader> Open(Segment segment, absl::Duration timeout);
+
+  const WeightRingShape& shape() const { return shape_; }
+
+  // Waits until the ring holds the version. Does not read the payload.
+  // Errors: DEADLINE_EXCEEDED says what the slot holds instead; DATA_LOSS the digests differ, with
+  // both.
+  absl::StatusOr<WeightView> Acquire(const AcquireRequest& request) const;
+
+  // True if the slot of `view` has not been touched since Acquire: what was computed from it is of
+  // that version.
+  bool StillHolds(const WeightView& view) const;
+
+ private:
+  WeightRingReader(Segment segment, const WeightRingShape& shape);
+
+  Segment segment_;
+  WeightRingShape shape_;
+};
+
+}  // namespace retort::ring
