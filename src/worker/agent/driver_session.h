@@ -1,0 +1,101 @@
+// What every worker except the agent shares: the stream to the driver, the artifacts it holds and
+// serves, the queue of commands, and an orderly end. A role gets a DriverSession& and contains no
+// RPC code.
+//
+//   auto session = DriverSession::Connect(options);
+//   while (true) {
+//     auto command = (*session)->NextCommand();          // StatusOr<optional<DriverMessage>>
+//     if (!command.ok() || !command->has_value()) break;  // lost, or asked to stop
+//     ... act; between units of work: if (session->stopping()) abandon;
+//     session->ReportProgress(fence, units);
+//   }
+//   return session->Finish(status);
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/artifact/artifact_store.h"
+#include "common/base/clock.h"
+#include "common/rpc/access_token.h"
+#include "common/rpc/endpoint.h"
+#include "retort/v1/control.pb.h"
+
+namespace retort::worker {
+
+struct DriverSessionOptions {
+  std::string driver_address;
+  rpc::AccessToken token;
+  rpc::TlsFiles tls;
+  std::string incarnation;               // 32 hex digits.
+  v1::Role role = v1::ROLE_UNSPECIFIED;  // UNSPECIFIED: the driver gives one; mpi_rank is set then.
+  int32_t index = 0;
+  std::optional<int32_t> mpi_rank;
+  std::optional<int32_t> mpi_world_size;
+  std::string artifact_listen;  // Empty: a free port of the driver's loopback address.
+  absl::Duration welcome_deadline =
+      absl::Seconds(60);  // mpirun may start workers before the driver listens.
+  Clock* clock = Clock::Real();
+};
+
+// Thread-safe, except that NextCommand and Finish belong to the role's main thread.
+class DriverSession {
+ public:
+  // Serves artifacts, dials the driver, says Hello, waits for Welcome. Errors:
+  // AttachClient::Connect's, and INVALID_ARGUMENT or FAILED_PRECONDITION for addresses (off
+  // loopback needs `artifact_listen` and TLS).
+  static absl::StatusOr<std::unique_ptr<DriverSession>> Connect(
+      const DriverSessionOptions& options);
+  ~DriverSession();
+
+  const v1::Welcome& welcome() const;
+
+  // The next command for the role, in the order sent; waits without limit (keepalive finds a dead
+  // driver). ReleaseArtifacts never comes out: it is carried out on arrival. nullopt: Shutdown or
+  // SIGTERM came and everything before it has been returned. Error: the stream is lost.
+  absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand();
+
+  // True once Shutdown or SIGTERM came or the stream is lost, though NextCommand has not said so
+  // yet. Cheap: long work asks between tokens or micro-batches and gives up.
+  bool stopping() const;
+
+  // `hook` is called on an internal thread for each command as it arrives, and with nullptr when
+  // the session stops; it must not block. The learner aborts its collective from it. Replaces the
+  // hook before; an empty function clears it and returns only when no call of the old one is
+  // running (so not to be called from the hook).
+  void SetArrivalHook(std::function<void(const v1::DriverMessage*)> hook);
+
+  // Never blocks. Errors as AttachClient::Send.
+  absl::Status Send(const v1::WorkerMessage& message);
+
+  // Sends Progress at most every 0.5 s; the others are dropped, the next one carries the larger
+  // count.
+  void ReportProgress(const v1::Fence& fence, int64_t units_done);
+
+  // Sends WorkFailed, the message cut to 4 KiB.
+  absl::Status ReportFailure(const v1::Fence& fence, const absl::Status& failure);
+
+  // Holds and serves `bytes` until `step` is released; returns the reference that reports carry.
+  absl::StatusOr<v1::ArtifactRef> Hold(int64_t step, const std::string& id, std::string bytes);
+
+  // rpc::FetchArtifact, or the own store when this worker holds it. Blocks for at most `deadline`.
+  absl::StatusOr<std::string> Fetch(const v1::ArtifactRef& ref, absl::Duration deadline);
+
+  // Says goodbye to the driver, ends the artifact server, returns the process's exit status:
+  // ExitCodeFor(result). Idempotent.
+  int Finish(const absl::Status& result);
+
+ private:
+  class Impl;
+
+  explicit DriverSession(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace retort::worker
