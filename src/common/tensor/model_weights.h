@@ -1,0 +1,28 @@
+// A Hugging Face folder's weights into and out of an arena.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/tensor/parameter_arena.h"
+
+namespace retort::tensor {
+
+// Reads `folder`/model.safetensors, or the shards that model.safetensors.index.json names, straight
+// into `arena`: fp32, bf16 and fp16, widened. Every tensor of the layout must be there with its
+// shape, finite, and nothing else may be, except: lm_head.weight of a tied model and
+// rotary_emb.inv_freq buffers, which are not read; v_head.* are read when the layout has a value
+// head, and may be missing (the value head stays as it is). Errors: NOT_FOUND, INVALID_ARGUMENT,
+// DATA_LOSS: one line naming file and tensor. The arena's contents are then unspecified.
+absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena);
+
+// The files that LoadModelWeights would read (absolute if `folder` is), for plans and digests.
+absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder);
+
+// Writes `folder`/model.safetensors: every part of the published prefix in fp32 under its Hugging
+// Face name. Not atomic: the caller renames the folder.
+absl::Status WriteModelWeights(const std::string& folder, const ParameterArena& arena);
+
+}  // namespace retort::tensor

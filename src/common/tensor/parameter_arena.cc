@@ -1,0 +1,79 @@
+#include "common/tensor/parameter_arena.h"
+
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/rng.h"
+#include "common/tensor/torch_process.h"
+
+namespace retort::tensor {
+
+ParameterArena::ParameterArena(std::shared_ptr<const layout::ParameterLayout> layout,
+                               at::Tensor flat)
+    : layout_(std::move(layout)), flat_(std::move(flat)) {}
+
+absl::StatusOr<ParameterArena> ParameterArena::Allocate(layout::ParameterLayout layout) {
+  return CatchTorch([&] {
+    at::Tensor flat = at::zeros({layout.total_elements}, at::kFloat);
+    return Wrap(std::move(layout), flat);
+  });
+}
+
+ParameterArena ParameterArena::Borrow(layout::ParameterLayout layout, float* data,
+                                      std::shared_ptr<const void> owner) {
+  const int64_t elements = layout.total_elements;
+  at::Tensor flat = at::from_blob(
+      data, {elements}, [owner = std::move(owner)](void*) mutable { owner.reset(); },
+      at::TensorOptions().dtype(at::kFloat));
+  return Wrap(std::move(layout), flat);
+}
+
+ParameterArena ParameterArena::Wrap(layout::ParameterLayout layout, const at::Tensor& flat) {
+  RETORT_CHECK(flat.is_contiguous() && flat.scalar_type() == at::kFloat && flat.dim() == 1 &&
+               flat.numel() >= layout.total_elements)
+      << "an arena needs a flat fp32 tensor of " << layout.total_elements << " elements";
+  RETORT_CHECK(reinterpret_cast<uintptr_t>(flat.data_ptr()) % 64 == 0) << "unaligned arena";
+  const int64_t elements = layout.total_elements;
+  return ParameterArena(std::make_shared<const layout::ParameterLayout>(std::move(layout)),
+                        flat.narrow(0, 0, elements));
+}
+
+at::Tensor ParameterArena::View(const layout::ParameterEntry& entry) const {
+  return flat_.narrow(0, entry.offset, entry.elements).view(entry.shape);
+}
+
+at::Tensor ParameterArena::Range(const layout::ParameterRange& range) const {
+  return flat_.narrow(0, range.begin, range.size());
+}
+
+at::Tensor ParameterArena::Published() const {
+  return flat_.narrow(0, 0, layout_->published_elements);
+}
+
+absl::Span<const float> ParameterArena::PublishedSpan() const {
+  return absl::MakeConstSpan(data(), layout_->published_elements);
+}
+
+void InitializeRandom(uint64_t seed, double std, ParameterArena* arena) {
+  float* data = arena->data();
+  std::fill(data, data + arena->layout().total_elements, 0.0f);
+  uint64_t index = 0;
+  for (const layout::ParameterEntry& entry : arena->layout().entries) {
+    CounterRng rng(seed, RngPurpose::kInit, index++);
+    float* begin = data + entry.offset;
+    switch (entry.init) {
+      case layout::ParameterInit::kZero:
+        break;
+      case layout::ParameterInit::kOne:
+        std::fill(begin, begin + entry.elements, 1.0f);
+        break;
+      case layout::ParameterInit::kNormal:
+        for (int64_t i = 0; i < entry.elements; ++i) {
+          begin[i] = static_cast<float>(std * rng.NextNormal());
+        }
+        break;
+    }
+  }
+}
+
+}  // namespace retort::tensor

@@ -1,0 +1,50 @@
+// All parameters of a model in one flat fp32 buffer over a ParameterLayout. Gradients and optimizer
+// state are arenas too. The only owner of parameters: models hold views.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/layout/parameter_layout.h"
+
+namespace retort::tensor {
+
+// Movable and cheap to copy: copies share the buffer. Not thread-safe as to its contents.
+class ParameterArena {
+ public:
+  // Own memory, 64-byte aligned, all zero. RESOURCE_EXHAUSTED when it cannot be had.
+  static absl::StatusOr<ParameterArena> Allocate(layout::ParameterLayout layout);
+
+  // Memory of someone else (a ring slot, shared memory): layout.total_elements floats at `data`,
+  // 64-byte aligned. `owner` is kept until the last view is gone; it may be null when the caller
+  // sees to that itself. A read-only mapping is fine for an arena that is only read.
+  static ParameterArena Borrow(layout::ParameterLayout layout, float* data,
+                               std::shared_ptr<const void> owner);
+
+  // An arena over a flat fp32 contiguous tensor of at least layout.total_elements.
+  static ParameterArena Wrap(layout::ParameterLayout layout, const at::Tensor& flat);
+
+  const layout::ParameterLayout& layout() const { return *layout_; }
+  const at::Tensor& flat() const { return flat_; }  // [total_elements]
+  float* data() const { return flat_.data_ptr<float>(); }
+
+  at::Tensor View(const layout::ParameterEntry& entry) const;   // entry.shape
+  at::Tensor Range(const layout::ParameterRange& range) const;  // [range.size()]
+  at::Tensor Published() const;                                 // [published_elements]
+  absl::Span<const float> PublishedSpan() const;
+
+ private:
+  ParameterArena(std::shared_ptr<const layout::ParameterLayout> layout, at::Tensor flat);
+
+  std::shared_ptr<const layout::ParameterLayout> layout_;
+  at::Tensor flat_;
+};
+
+// Random start: every kNormal entry from N(0, std^2), norms 1, biases and the value head 0, padding
+// 0. Entry j (in layout order) draws from CounterRng(seed, RngPurpose::kInit, j).
+void InitializeRandom(uint64_t seed, double std, ParameterArena* arena);
+
+}  // namespace retort::tensor

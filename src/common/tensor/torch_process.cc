@@ -1,0 +1,40 @@
+#include "common/tensor/torch_process.h"
+
+#include <ATen/Parallel.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace retort::tensor {
+
+void ConfigureTorchProcess(int threads) {
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // Deterministic mode would also fill every new tensor with NaN: a debugging aid that costs a pass
+  // over memory.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+  at::set_num_threads(threads);
+  // Throws when the pool is already running: then some ATen call came first, a bug of the caller.
+  at::set_num_interop_threads(1);
+}
+
+ThreadCount::ThreadCount(int threads) : previous_(at::get_num_threads()) {
+  at::set_num_threads(threads);
+}
+ThreadCount::~ThreadCount() { at::set_num_threads(previous_); }
+
+absl::Status StatusOfException(const std::exception& error) {
+  std::string message;
+  if (const auto* torch_error = dynamic_cast<const c10::Error*>(&error)) {
+    message = torch_error->what_without_backtrace();
+  } else {
+    message = error.what();
+  }
+  message = message.substr(0, message.find('\n'));
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+                      absl::StrContains(message, "not enough memory") ||
+                      absl::StrContains(message, "can't allocate memory");
+  if (memory) return absl::ResourceExhaustedError(absl::StrCat("out of memory: ", message));
+  return absl::InternalError(absl::StrCat("LibTorch: ", message));
+}
+
+}  // namespace retort::tensor

@@ -1,0 +1,68 @@
+// What every process that computes with LibTorch does first, and the edge where ATen's exceptions
+// end.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <exception>
+#include <new>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace retort::tensor {
+
+// Deterministic algorithms (an operation without one throws), `threads` intra-op threads, one
+// inter-op thread. Call once in main, before any other ATen call.
+void ConfigureTorchProcess(int threads);
+
+// Sets the intra-op thread count for a scope. What must give equal bits in processes with different
+// counts runs under ThreadCount(1).
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads);
+  ~ThreadCount();
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int previous_;
+};
+
+// The status of a LibTorch exception: RESOURCE_EXHAUSTED when memory ran out, else INTERNAL; one
+// line, the backtrace cut off.
+absl::Status StatusOfException(const std::exception& error);
+
+// Runs `body` and turns what LibTorch throws into a status:
+//   absl::Status status = CatchTorch([&] { ... });
+//   absl::StatusOr<at::Tensor> loss = CatchTorch([&]() -> at::Tensor { ... });
+// A body that itself returns a Status or StatusOr keeps its type.
+template <typename Body>
+auto CatchTorch(Body&& body) {
+  using Result = std::invoke_result_t<Body>;
+  if constexpr (std::is_void_v<Result>) {
+    try {
+      std::forward<Body>(body)();
+      return absl::OkStatus();
+    } catch (const std::exception& error) {
+      return StatusOfException(error);
+    }
+  } else if constexpr (std::is_constructible_v<Result, absl::Status>) {
+    try {
+      return std::forward<Body>(body)();
+    } catch (const std::exception& error) {
+      return Result(StatusOfException(error));
+    }
+  } else {
+    try {
+      return absl::StatusOr<Result>(std::forward<Body>(body)());
+    } catch (const std::exception& error) {
+      return absl::StatusOr<Result>(StatusOfException(error));
+    }
+  }
+}
+
+}  // namespace retort::tensor
