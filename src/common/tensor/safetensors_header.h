@@ -2,7 +2,7 @@
 // the conformance runner share. It trusts nothing: every number is bounded before it is used, and
 // the tensors must cover the file exactly.
 //
-// Refused, with one line that names the file (reliability.md §4): a header above 16 MiB, or above a
+// Refused, with one line that names the file: a header above 16 MiB, or above a
 // quarter of the file unless it is at most 1 MiB; a header that does not start with '{'; duplicate
 // keys; more than 200,000 tensors; rank above 8; names above 512 bytes; unknown dtypes or keys;
 // sizes that overflow or disagree with shape and dtype; overlapping tensors; holes; bytes after the
