@@ -60,20 +60,30 @@ class ShapeChecker : public nlohmann::json_sax<Json> {
   std::string error_;
 };
 
-}  // namespace
-
-absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source, int max_depth) {
+template <typename JsonType>
+absl::StatusOr<JsonType> Parse(absl::string_view text, absl::string_view source, int max_depth) {
   ShapeChecker checker(max_depth);
   const char* begin = text.data();
   const char* end = begin + text.size();
   if (!Json::sax_parse(begin, end, &checker)) {
     return absl::InvalidArgumentError(absl::StrCat(source, ": ", checker.error()));
   }
-  Json value = Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
+  JsonType value = JsonType::parse(begin, end, nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(source, ": not valid JSON"));
   }
   return value;
+}
+
+}  // namespace
+
+absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source, int max_depth) {
+  return Parse<Json>(text, source, max_depth);
+}
+
+absl::StatusOr<nlohmann::json> ParseSortedJson(absl::string_view text, absl::string_view source,
+                                               int max_depth) {
+  return Parse<nlohmann::json>(text, source, max_depth);
 }
 
 }  // namespace retort

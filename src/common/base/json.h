@@ -15,4 +15,9 @@ using Json = nlohmann::ordered_json;
 absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source,
                                int max_depth = 64);
 
+// The same with keys in sorted order, for objects of many keys such as a vocabulary (Json finds a
+// key in linear time).
+absl::StatusOr<nlohmann::json> ParseSortedJson(absl::string_view text, absl::string_view source,
+                                               int max_depth = 64);
+
 }  // namespace retort

@@ -28,5 +28,19 @@ TEST(ParseJsonTest, BadInput_OneLineWithSource) {
   }
 }
 
+TEST(ParseSortedJsonTest, ManyKeys_ReadInOrderOfKeys) {
+  std::string text = "{";
+  for (int i = 0; i < 200'000; ++i) text += (i == 0 ? "\"k" : ",\"k") + std::to_string(i) + "\":1";
+  const auto value = ParseSortedJson(text + "}", "x");
+  ASSERT_TRUE(value.ok());
+  EXPECT_EQ(value->size(), 200'000);
+  EXPECT_EQ(value->begin().key(), "k0");
+}
+
+TEST(ParseSortedJsonTest, DuplicateKey_Refused) {
+  EXPECT_EQ(ParseSortedJson(R"({"a":1,"a":2})", "f").status().message(),
+            "f: key \"a\" appears twice in one object");
+}
+
 }  // namespace
 }  // namespace retort
