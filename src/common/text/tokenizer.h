@@ -16,7 +16,7 @@
 
 namespace retort::text {
 
-class TokenizerParts;  // The pipeline's pieces; see tokenizer_parts.h.
+struct TokenizerParts;  // The pipeline's pieces; see tokenizer_parts.h.
 
 // Immutable, so every method is safe from any thread.
 class Tokenizer {
@@ -60,9 +60,9 @@ class Tokenizer {
   const TokenizerParts& parts() const { return *parts_; }
 
  private:
-  explicit Tokenizer(std::unique_ptr<const TokenizerParts> parts);
+  explicit Tokenizer(std::unique_ptr<TokenizerParts> parts);
 
-  std::unique_ptr<const TokenizerParts> parts_;
+  std::unique_ptr<TokenizerParts> parts_;
 };
 
 }  // namespace retort::text
