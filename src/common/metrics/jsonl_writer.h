@@ -31,7 +31,7 @@ class JsonlWriter {
 
  private:
   JsonlWriter(std::string path, UniqueFd fd, const Options& options);
-  absl::Status AppendLine(std::string line);
+  absl::Status AppendLine(const std::string& line);
 
   std::string path_;
   UniqueFd fd_;

@@ -19,7 +19,8 @@ namespace {
 std::string SharedDir() {
   const char* shared = std::getenv("RETORT_SHARED");
   if (shared != nullptr) return shared;
-  return ResolvePath(std::getenv("RETORT_SOURCE_DIR"), "../shared");
+  const char* source = std::getenv("RETORT_SOURCE_DIR");
+  return ResolvePath(source == nullptr ? "." : source, "../shared");
 }
 
 struct GoldenCase {

@@ -1,0 +1,23 @@
+// One reward: a pure function of a completion.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "retort/v1/job.pb.h"
+#include "worker/reward/reward_set.h"
+
+namespace retort::worker {
+
+// Immutable.
+class RewardFunction {
+ public:
+  virtual ~RewardFunction() = default;
+  virtual absl::StatusOr<double> Evaluate(const Completion& completion) const = 0;
+};
+
+// INVALID_ARGUMENT for a bad pattern or an unset kind.
+absl::StatusOr<std::unique_ptr<const RewardFunction>> MakeRewardFunction(
+    const v1::RewardSpec& spec);
+
+}  // namespace retort::worker
