@@ -10,9 +10,8 @@
 namespace retort::worker {
 namespace {
 
-absl::string_view KindName(const v1::RewardSpec& spec) {
-  const auto* field = v1::RewardSpec::descriptor()->FindFieldByNumber(spec.kind_case());
-  return field == nullptr ? "unset" : field->name();
+const std::string& KindName(const v1::RewardSpec& spec) {  // A kind is set.
+  return v1::RewardSpec::descriptor()->FindFieldByNumber(spec.kind_case())->name();
 }
 
 }  // namespace
@@ -32,7 +31,7 @@ absl::StatusOr<RewardSet> RewardSet::Make(
       return other.kind_case() == specs[i].kind_case();
     };
     const bool alone = std::count_if(specs.begin(), specs.end(), same_kind) == 1;
-    set.names_.push_back(alone ? std::string(KindName(specs[i]))
+    set.names_.push_back(alone ? KindName(specs[i])
                                : absl::StrCat(KindName(specs[i]), "[", i, "]"));
     set.weights_.push_back(specs[i].weight());
     set.functions_.push_back(*std::move(function));
