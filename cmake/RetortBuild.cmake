@@ -27,8 +27,11 @@ function(retort_library name)
   endif()
 endfunction()
 
+add_custom_target(tsan_tests)
+
 # retort_test(NAME SRCS a_test.cc ... DEPS x ... [LABELS unit] [TIMEOUT s] [TORCH])
-#   One GoogleTest program, registered as one ctest test. Labels: unit (default), multiprocess, fault, e2e, gpu.
+#   One GoogleTest program, registered as one ctest test. Labels: unit (default), multiprocess, fault, e2e, gpu;
+#   and `tsan` beside it for the tests of threaded rooms, which also run under ThreadSanitizer (target tsan_tests).
 function(retort_test name)
   cmake_parse_arguments(ARG "TORCH" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
   if(NOT ARG_LABELS)
@@ -44,6 +47,9 @@ function(retort_test name)
   if(ARG_TORCH)
     target_link_libraries(${name} PRIVATE retort_torch)
     target_precompile_headers(${name} REUSE_FROM retort_torch_pch)
+  endif()
+  if("tsan" IN_LIST ARG_LABELS)
+    add_dependencies(tsan_tests ${name})
   endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}

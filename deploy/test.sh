@@ -7,7 +7,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 preset=${1:-release}
 "$here/setup.sh"
-"$here/build.sh" "$preset"
+targets=(); [ "$preset" != tsan ] || targets=(tsan_tests)
+"$here/build.sh" "$preset" "${targets[@]}"
 cd "$here/.."
 dir=build; [ "$preset" = release ] || dir=build-$preset
 only=(); [ "$preset" != tsan ] || only=(-L tsan)

@@ -38,8 +38,8 @@ class AttachClient {
   const v1::Welcome& welcome() const;
 
   // The oldest message not yet popped. DEADLINE_EXCEEDED none came within `timeout`; when the
-  // stream has ended and the queue is empty, EndStatus() or, after a clean end, UNAVAILABLE "the
-  // driver ended the stream".
+  // stream has ended and the queue is empty, the stream's error or, after a clean end, UNAVAILABLE
+  // "the driver ended the stream".
   absl::StatusOr<v1::DriverMessage> Pop(absl::Duration timeout);
 
   // Queues and returns. RESOURCE_EXHAUSTED the buffer is full, or the message is above

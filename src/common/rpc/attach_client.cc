@@ -1,0 +1,245 @@
+#include "common/rpc/attach_client.h"
+
+#include <deque>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/grpc_status.h"
+#include "common/rpc/server.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/support/client_callback.h"
+#include "retort/v1/control.grpc.pb.h"
+
+namespace retort::rpc {
+
+// One read and at most one write are in flight. A hold keeps the call open for operations begun
+// outside reactions; it goes when reading has ended, and after that nothing is started. All state
+// is under mutex_, gRPC operations are begun under it too (1.51 never runs a reaction inside the
+// call that begins an operation).
+class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v1::DriverMessage> {
+ public:
+  Stream(const std::shared_ptr<grpc::Channel>& channel, const AccessToken& token,
+         AttachClientOptions options)
+      : stub_(v1::DriverService::NewStub(channel)), options_(std::move(options)) {
+    options_.channel.reset();
+    PrepareCall(token, absl::InfiniteDuration(), &context_);
+    context_.set_wait_for_ready(true);
+  }
+
+  // The reactor must be done before it is destroyed: EndAndWait.
+  ~Stream() override = default;
+
+  void Start() {
+    MutexLock lock(&mutex_);
+    stub_->async()->Attach(&context_, this);
+    AddHold();
+    StartRead(&incoming_);
+    Enqueue([&] {
+      v1::WorkerMessage message;
+      *message.mutable_hello() = options_.hello;
+      return message;
+    }());
+    StartCall();
+  }
+
+  absl::StatusOr<v1::DriverMessage> Pop(absl::Duration timeout) {
+    const absl::Duration deadline = Clock::Real()->Now() + timeout;
+    MutexLock lock(&mutex_);
+    while (received_.empty()) {
+      if (done_) return EndError();
+      const absl::Duration left = deadline - Clock::Real()->Now();
+      if (left <= absl::ZeroDuration()) {
+        return absl::DeadlineExceededError(
+            absl::StrCat("no message from the driver within ", absl::FormatDuration(timeout)));
+      }
+      changed_.WaitWithTimeout(&mutex_, left);
+    }
+    v1::DriverMessage message = std::move(received_.front());
+    received_.pop_front();
+    return message;
+  }
+
+  absl::Status Send(const v1::WorkerMessage& message) {
+    const auto bytes = static_cast<int64_t>(message.ByteSizeLong());
+    if (bytes > kMaxControlMessageBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat("a message of ", bytes, " bytes; at most ",
+                                                       kMaxControlMessageBytes,
+                                                       " go to the driver"));
+    }
+    MutexLock lock(&mutex_);
+    if (done_) return EndError();
+    if (finishing_) return absl::FailedPreconditionError("the worker has said goodbye already");
+    if (buffered_bytes_ + bytes > options_.max_buffered_bytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the driver does not read: ", buffered_bytes_, " bytes wait for it"));
+    }
+    if (!reading_) return absl::OkStatus();  // The stream's error is on its way to Pop.
+    Enqueue(message);
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish(absl::Duration grace) {
+    {
+      MutexLock lock(&mutex_);
+      finishing_ = true;
+      Advance();
+      if (WaitUntilDone(grace)) return FromGrpc(status_);
+    }
+    context_.TryCancel();
+    MutexLock lock(&mutex_);
+    while (!done_) changed_.Wait(&mutex_);
+    return absl::DeadlineExceededError("the driver did not answer the worker's goodbye");
+  }
+
+  void Cancel() { context_.TryCancel(); }
+
+  void CancelAndWait() {
+    context_.TryCancel();
+    MutexLock lock(&mutex_);
+    while (!done_) changed_.Wait(&mutex_);
+  }
+
+  bool ended() const {
+    MutexLock lock(&mutex_);
+    return done_;
+  }
+
+  void OnReadDone(bool ok) override {
+    mutex_.Lock();
+    if (!ok) {
+      reading_ = false;
+      mutex_.Unlock();
+      RemoveHold();
+      return;
+    }
+    v1::DriverMessage message = std::move(incoming_);
+    incoming_.Clear();
+    const bool announce = std::exchange(welcomed_, true);
+    mutex_.Unlock();
+    if (announce && options_.on_arrival) options_.on_arrival(&message);
+    MutexLock lock(&mutex_);
+    received_.push_back(std::move(message));
+    changed_.NotifyAll();
+    StartRead(&incoming_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    buffered_bytes_ -= static_cast<int64_t>(unsent_.front().ByteSizeLong());
+    unsent_.pop_front();
+    if (!ok) {  // The stream is broken; OnReadDone(false) follows.
+      unsent_.clear();
+      buffered_bytes_ = 0;
+    }
+    Advance();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    if (options_.on_arrival) options_.on_arrival(nullptr);
+    MutexLock lock(&mutex_);
+    status_ = status;
+    done_ = true;
+    changed_.NotifyAll();  // Under the lock: the waiter may destroy *this as soon as it has it.
+  }
+
+ private:
+  void Enqueue(v1::WorkerMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    buffered_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
+    unsent_.push_back(std::move(message));
+    Advance();
+  }
+
+  void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (writing_ || !reading_) return;
+    if (!unsent_.empty()) {
+      writing_ = true;
+      StartWrite(&unsent_.front());
+    } else if (finishing_ && !said_goodbye_) {
+      said_goodbye_ = true;
+      StartWritesDone();
+    }
+  }
+
+  bool WaitUntilDone(absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const absl::Duration deadline = Clock::Real()->Now() + timeout;
+    while (!done_) {
+      const absl::Duration left = deadline - Clock::Real()->Now();
+      if (left <= absl::ZeroDuration()) return false;
+      changed_.WaitWithTimeout(&mutex_, left);
+    }
+    return true;
+  }
+
+  absl::Status EndError() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (status_.ok()) return absl::UnavailableError("the driver ended the stream");
+    return WithContext(FromGrpc(status_), "driver");
+  }
+
+  const std::unique_ptr<v1::DriverService::Stub> stub_;
+  AttachClientOptions options_;
+  grpc::ClientContext context_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  v1::DriverMessage incoming_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::DriverMessage> received_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::WorkerMessage> unsent_ ABSL_GUARDED_BY(mutex_);  // The front is in flight.
+  int64_t buffered_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = true;
+  bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool said_goodbye_ ABSL_GUARDED_BY(mutex_) = false;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
+  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+AttachClient::AttachClient() = default;
+
+AttachClient::~AttachClient() {
+  if (stream_ != nullptr) stream_->CancelAndWait();
+}
+
+absl::StatusOr<std::unique_ptr<AttachClient>> AttachClient::Connect(const AccessToken& token,
+                                                                    AttachClientOptions options) {
+  RETORT_CHECK(options.channel != nullptr);
+  auto client = std::unique_ptr<AttachClient>(new AttachClient());
+  client->channel_ = options.channel;
+  const absl::Duration deadline = options.welcome_deadline;
+  client->stream_ = std::make_unique<Stream>(client->channel_, token, std::move(options));
+  client->stream_->Start();
+  absl::StatusOr<v1::DriverMessage> first = client->stream_->Pop(deadline);
+  if (absl::IsDeadlineExceeded(first.status())) {
+    return absl::DeadlineExceededError(absl::StrCat("no driver answered within ",
+                                                    absl::FormatDuration(deadline),
+                                                    "; is it running, and is the address right?"));
+  }
+  RETORT_RETURN_IF_ERROR(first.status());
+  if (!first->has_welcome()) {
+    return absl::InternalError("the driver's first message is no Welcome; is it another build?");
+  }
+  client->welcome_ = std::move(*first->mutable_welcome());
+  return client;
+}
+
+const v1::Welcome& AttachClient::welcome() const { return welcome_; }
+
+absl::StatusOr<v1::DriverMessage> AttachClient::Pop(absl::Duration timeout) {
+  return stream_->Pop(timeout);
+}
+
+absl::Status AttachClient::Send(const v1::WorkerMessage& message) { return stream_->Send(message); }
+
+absl::Status AttachClient::Finish(absl::Duration deadline) { return stream_->Finish(deadline); }
+
+void AttachClient::Cancel() { stream_->Cancel(); }
+
+bool AttachClient::ended() const { return stream_->ended(); }
+
+}  // namespace retort::rpc

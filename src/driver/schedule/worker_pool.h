@@ -1,0 +1,82 @@
+// What every worker of the plan is doing: idle, or busy with one task that has a fence and must
+// show progress.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "driver/cluster/worker_id.h"
+#include "driver/schedule/phase_times.h"
+#include "retort/v1/control.pb.h"
+
+namespace retort::driver {
+
+struct Task {
+  Phase phase = Phase::kIdle;
+  uint64_t epoch = 0;
+  int64_t step = 0;  // kEvaluate: the version.
+  int index = 0;     // Of the bundle.
+  int attempt = 0;
+};
+
+// A bundle whose artifact a worker holds.
+struct HeldKey {
+  int64_t step = 0;
+  int index = 0;
+};
+
+// Not thread-safe. One per pool: the index counts inside its role.
+class WorkerPool {
+ public:
+  WorkerPool(v1::Role role, int size);
+
+  bool joined(int index) const { return slots_[index].joined; }
+  const std::string& incarnation(int index) const { return slots_[index].incarnation; }
+  const Task& task(int index) const { return slots_[index].task; }
+  int size() const { return static_cast<int>(slots_.size()); }
+  int joined_count() const { return joined_; }
+  v1::Role role() const { return role_; }
+
+  void Join(int index, const std::string& incarnation);
+  // The task that was lost with it; kIdle if none.
+  Task Lose(int index);
+
+  // The idle worker with the lowest index, or -1.
+  int FirstIdle() const { return idle_.empty() ? -1 : *idle_.begin(); }
+
+  void Begin(int index, const Task& task, absl::Duration now);
+  // Ends the task; its duration counts for the phase when it was completed.
+  void Finish(int index, bool completed, PhaseTimes& times, absl::Duration now);
+  // Whether `fence` is the current task's.
+  bool Matches(int index, const v1::Fence& fence) const;
+  // True if `units` grew since the last progress of this task.
+  bool Progress(int index, int64_t units, absl::Duration now);
+
+  // Workers whose task had no progress for longer than its phase's patience.
+  std::vector<int> Expired(const PhaseTimes& times, absl::Duration now) const;
+
+  // Artifacts of open steps; `oldest_open` lets the list forget those of committed ones.
+  void Hold(int index, HeldKey key, int64_t oldest_open);
+  const std::deque<HeldKey>& held(int index) const { return slots_[index].held; }
+
+ private:
+  struct Slot {
+    bool joined = false;
+    std::string incarnation;
+    Task task;
+    absl::Duration started, progressed;
+    int64_t units = -1;
+    std::deque<HeldKey> held;
+  };
+
+  const v1::Role role_;
+  std::vector<Slot> slots_;
+  std::set<int> idle_;
+  int joined_ = 0;
+};
+
+}  // namespace retort::driver

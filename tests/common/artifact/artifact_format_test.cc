@@ -1,0 +1,104 @@
+#include "common/artifact/artifact_format.h"
+
+#include <random>
+#include <string>
+
+#include "common/base/rng.h"
+#include "gtest/gtest.h"
+#include "sample_artifacts.h"
+
+namespace retort::artifact {
+namespace {
+
+std::string RolloutBytes() { return *Encode(SampleRollout()); }
+
+// Everything that decodes must encode to the very same bytes: one encoding per contents.
+void ExpectRefusedOrCanonical(const std::string& bytes) {
+  const absl::StatusOr<Rollout> rollout = DecodeRollout(bytes);
+  if (rollout.ok()) {
+    const absl::StatusOr<std::string> again = Encode(*rollout);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(*again, bytes);
+  } else {
+    EXPECT_EQ(rollout.status().code(), absl::StatusCode::kDataLoss);
+  }
+  const absl::StatusOr<Scores> scores = DecodeScores(bytes);
+  if (scores.ok()) {
+    EXPECT_EQ(*Encode(*scores), bytes);
+  }
+}
+
+TEST(ArtifactFormatTest, Decode_EveryPrefix_DataLoss) {
+  const std::string bytes = RolloutBytes();
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_EQ(DecodeRollout(bytes.substr(0, size)).status().code(), absl::StatusCode::kDataLoss)
+        << size;
+  }
+}
+
+TEST(ArtifactFormatTest, Decode_TrailingBytes_DataLoss) {
+  EXPECT_EQ(DecodeRollout(RolloutBytes() + std::string(64, '\0')).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST(ArtifactFormatTest, Decode_HugeHeaderSize_DataLoss) {
+  std::string bytes = RolloutBytes();
+  for (int i = 4; i < 8; ++i) bytes[i] = '\xff';
+  EXPECT_EQ(DecodeRollout(bytes).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(ArtifactFormatTest, Decode_UnknownTensor_DataLoss) {
+  const std::vector<float> values = {1, 2};
+  v1::ScoresMeta meta;
+  meta.mutable_bundle()->set_kind(v1::BUNDLE_KIND_TRAIN);
+  internal::ArtifactWriter writer;
+  writer.Add<float>("ref_log_probs", values, {2});
+  writer.Add<float>("more", values, {2});
+  const absl::Status status =
+      DecodeScores(*writer.Finish("scores", meta.SerializeAsString())).status();
+  EXPECT_EQ(status.message(), "scores artifact: more: a tensor that this build does not know");
+}
+
+TEST(ArtifactFormatTest, Decode_EveryByteFlipped_RefusedOrCanonical) {
+  const std::string bytes = RolloutBytes();
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    for (const char flip : {'\x01', '\x80', '\xff'}) {
+      std::string damaged = bytes;
+      damaged[at] = static_cast<char>(damaged[at] ^ flip);
+      ExpectRefusedOrCanonical(damaged);
+    }
+  }
+}
+
+TEST(ArtifactFormatTest, Decode_RandomMutations_RefusedOrCanonical) {
+  const uint64_t seed = std::random_device()();
+  RecordProperty("seed", std::to_string(seed));
+  SCOPED_TRACE(::testing::Message() << "seed " << seed);
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  CounterRng rng(seed, RngPurpose::kData, 0);
+  const std::string valid[] = {RolloutBytes(), *Encode(SampleScores())};
+  for (int round = 0; round < 20000; ++round) {
+    std::string bytes = valid[round % 2];
+    const uint64_t edits = 1 + rng.NextBelow(4);
+    for (uint64_t edit = 0; edit < edits && !bytes.empty(); ++edit) {
+      const size_t at = rng.NextBelow(std::min<uint64_t>(bytes.size(), 512));
+      switch (rng.NextBelow(4)) {
+        case 0:
+          bytes[at] = static_cast<char>(rng.NextU32());
+          break;
+        case 1:
+          bytes.erase(at, 1 + rng.NextBelow(64));
+          break;
+        case 2:
+          bytes.insert(at, rng.NextBelow(64), static_cast<char>(rng.NextU32()));
+          break;
+        default:
+          bytes.resize(rng.NextBelow(bytes.size() + 1));
+      }
+    }
+    ExpectRefusedOrCanonical(bytes);
+  }
+}
+
+}  // namespace
+}  // namespace retort::artifact
