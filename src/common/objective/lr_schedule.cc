@@ -14,15 +14,15 @@ bool NeedsTrainingSteps(LrScheduleKind kind) {
          kind == LrScheduleKind::kCosineWithMinLr;
 }
 
-// Share of the decay that has passed, of N - W steps (at least one).
-double Progress(const LrScheduleOptions& options, int64_t step) {
-  const int64_t decay = *options.num_training_steps - options.num_warmup_steps;
-  return static_cast<double>(step - options.num_warmup_steps) /
-         static_cast<double>(std::max<int64_t>(1, decay));
+// Steps of decay: from the end of the warm-up to the last step, at least one.
+double DecaySteps(const LrScheduleOptions& options) {
+  return static_cast<double>(
+      std::max<int64_t>(1, *options.num_training_steps - options.num_warmup_steps));
 }
 
 double CosineFactor(const LrScheduleOptions& options, int64_t step) {
-  const double angle = 2 * std::numbers::pi * options.num_cycles * Progress(options, step);
+  const double passed = static_cast<double>(step - options.num_warmup_steps);
+  const double angle = 2 * std::numbers::pi * options.num_cycles * passed / DecaySteps(options);
   return std::max(0.0, 0.5 * (1 + std::cos(angle)));
 }
 
@@ -87,7 +87,8 @@ double LearningRateAt(const LrScheduleOptions& options, int64_t step) {
   }
   switch (options.kind) {
     case LrScheduleKind::kLinear:
-      return options.lr * std::max(0.0, 1 - Progress(options, step));
+      return options.lr * std::max(0.0, static_cast<double>(*options.num_training_steps - step) /
+                                            DecaySteps(options));
     case LrScheduleKind::kCosine:
       return options.lr * CosineFactor(options, step);
     case LrScheduleKind::kCosineWithMinLr: {

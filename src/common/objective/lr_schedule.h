@@ -36,7 +36,8 @@ absl::StatusOr<LrScheduleKind> ParseLrScheduleKind(absl::string_view name);
 // INVALID_ARGUMENT naming the option that is missing or out of range.
 absl::Status ValidateLrSchedule(const LrScheduleOptions& options);
 
-// `step` >= 0; `options` passed ValidateLrSchedule. One step off the end stays at the end's value.
+// `step` >= 0; `options` passed ValidateLrSchedule. Beyond num_training_steps linear stays 0
+// and cosine goes on with its wave.
 double LearningRateAt(const LrScheduleOptions& options, int64_t step);
 
 }  // namespace retort::objective

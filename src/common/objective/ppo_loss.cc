@@ -122,7 +122,7 @@ PpoMiniBatchStatistics FinishPpoStatistics(const at::Tensor& sums, const PpoLoss
   out.ratio_mean = mean(PpoSum::kRatio);
   out.skip = out.ratio_mean > options.ratio_threshold;
   const double entropy_tokens = row[Row(PpoSum::kEntropyTokens)];
-  out.entropy = entropy_tokens > 0 ? row[Row(PpoSum::kEntropy)] / entropy_tokens : kNaN;
+  if (entropy_tokens > 0) out.entropy = row[Row(PpoSum::kEntropy)] / entropy_tokens;
   out.returns_mean = mean(PpoSum::kReturns);
   out.returns_var = variance(PpoSum::kReturns, PpoSum::kReturnsSquared);
   out.vpred = mean(PpoSum::kValues);
@@ -136,13 +136,12 @@ PpoMiniBatchStatistics FinishPpoStatistics(const at::Tensor& sums, const PpoLoss
 
 std::vector<std::pair<std::string, double>> NamedStatistics(
     const PpoMiniBatchStatistics& statistics) {
-  return {
+  std::vector<std::pair<std::string, double>> named = {
       {"policy/approxkl", statistics.approxkl},
       {"policy/policykl", statistics.policykl},
       {"policy/clipfrac", statistics.clipfrac},
       {"policy/advantages_mean", statistics.advantages_mean},
       {"policy/ratio_mean", statistics.ratio_mean},
-      {"policy/entropy", statistics.entropy},
       {"returns/mean", statistics.returns_mean},
       {"returns/var", statistics.returns_var},
       {"val/vpred", statistics.vpred},
@@ -152,6 +151,8 @@ std::vector<std::pair<std::string, double>> NamedStatistics(
       {"val/var", statistics.value_var},
       {"val/var_explained", statistics.var_explained},
   };
+  if (statistics.entropy.has_value()) named.emplace_back("policy/entropy", *statistics.entropy);
+  return named;
 }
 
 bool ShouldStopEarly(const PpoMiniBatchStatistics& last, double target_kl) {

@@ -19,6 +19,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,7 +84,7 @@ PpoLossPart PpoLoss(const PpoLossInputs& inputs, const PpoLossOptions& options,
                     int64_t global_tokens);
 
 // What one update reports. Means are over the mini-batch's tokens. NaN where undefined (no token; a
-// variance of one token; entropy not given).
+// variance of one token).
 struct PpoMiniBatchStatistics {
   int64_t tokens = 0;
   bool skip = false;  // ratio_mean > ratio_threshold (an infinite ratio skips; a NaN one does not:
@@ -96,7 +97,7 @@ struct PpoMiniBatchStatistics {
   double clipfrac = 0;
   double advantages_mean = 0;
   double ratio_mean = 0;
-  double entropy = 0;
+  std::optional<double> entropy;  // Only if it was given.
   double returns_mean = 0;
   double returns_var = 0;  // Unbiased.
   double vpred = 0;

@@ -67,7 +67,6 @@ void AddMiniBatches(absl::Span<const PpoMiniBatchStatistics> mini_batches, PpoSt
   }
   means.erase("ppo/policy/ratio_mean");  // TRL reports the ratio as a distribution.
   means["ppo/val/var_explained"] = 1 - means["ppo/val/error"] / means["ppo/returns/var"];
-  if (std::isnan(means["ppo/policy/entropy"])) means.erase("ppo/policy/entropy");
   out->scalars.merge(means);
 }
 

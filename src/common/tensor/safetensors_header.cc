@@ -33,7 +33,7 @@ absl::Status Bad(const std::string& path, const std::string& what) {
 std::string Quoted(const std::string& name) { return absl::StrCat("\"", name.substr(0, 80), "\""); }
 
 // A JSON number as a non-negative 63-bit integer.
-bool ToSize(const Json& value, int64_t* out) {
+bool ToSize(const nlohmann::json& value, int64_t* out) {
   if (!value.is_number_unsigned()) return false;
   const uint64_t number = value.get<uint64_t>();
   if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return false;
@@ -41,7 +41,8 @@ bool ToSize(const Json& value, int64_t* out) {
   return true;
 }
 
-absl::Status ParseMetadata(const Json& value, const std::string& path, SafetensorsHeader* header) {
+absl::Status ParseMetadata(const nlohmann::json& value, const std::string& path,
+                           SafetensorsHeader* header) {
   if (!value.is_object()) return Bad(path, "__metadata__ is not an object of strings");
   for (const auto& [key, text] : value.items()) {
     if (!text.is_string())
@@ -51,14 +52,15 @@ absl::Status ParseMetadata(const Json& value, const std::string& path, Safetenso
   return absl::OkStatus();
 }
 
-absl::Status ParseShape(const Json& value, const std::string& path, SafetensorsEntry* entry) {
+absl::Status ParseShape(const nlohmann::json& value, const std::string& path,
+                        SafetensorsEntry* entry) {
   const std::string where = absl::StrCat("tensor ", Quoted(entry->name));
   if (!value.is_array() || value.size() > kMaxRank) {
     return Bad(path, absl::StrCat(where, ": shape is not a list of at most ", kMaxRank, " sizes"));
   }
   entry->elements = 1;
   int64_t extent = 1;  // As if no size were 0: strides must not overflow either.
-  for (const Json& item : value) {
+  for (const nlohmann::json& item : value) {
     int64_t size = 0;
     if (!ToSize(item, &size)) {
       return Bad(path, absl::StrCat(where, ": a size of its shape is no integer >= 0"));
@@ -74,7 +76,7 @@ absl::Status ParseShape(const Json& value, const std::string& path, SafetensorsE
 }
 
 // Checks that offsets, dtype and shape agree; leaves file offsets in `entry`.
-absl::Status ParseOffsets(const Json& value, int64_t data_begin, int64_t file_bytes,
+absl::Status ParseOffsets(const nlohmann::json& value, int64_t data_begin, int64_t file_bytes,
                           const std::string& path, SafetensorsEntry* entry) {
   const std::string where = absl::StrCat("tensor ", Quoted(entry->name));
   int64_t begin = 0, end = 0, bytes = 0;
@@ -99,7 +101,7 @@ absl::Status ParseOffsets(const Json& value, int64_t data_begin, int64_t file_by
   return absl::OkStatus();
 }
 
-absl::Status ParseEntry(const std::string& name, const Json& value, int64_t data_begin,
+absl::Status ParseEntry(const std::string& name, const nlohmann::json& value, int64_t data_begin,
                         int64_t file_bytes, const std::string& path, SafetensorsHeader* header) {
   if (name.size() > kMaxNameBytes) {
     return Bad(path, absl::StrCat("tensor name ", Quoted(name), "... is longer than ",
@@ -167,8 +169,8 @@ int64_t SafetensorsElementBytes(absl::string_view dtype) {
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json, int64_t file_bytes,
                                                          const std::string& path) {
   if (json.empty() || json.front() != '{') return Bad(path, "the header does not start with '{'");
-  RETORT_ASSIGN_OR_RETURN(const Json root,
-                          ParseJson(json, absl::StrCat(path, ": header"), /*max_depth=*/3));
+  RETORT_ASSIGN_OR_RETURN(const nlohmann::json root,
+                          ParseSortedJson(json, absl::StrCat(path, ": header"), /*max_depth=*/3));
   if (!root.is_object()) return Bad(path, "the header is not a JSON object");
   if (root.size() > kMaxTensors + 1) {
     return Bad(path, absl::StrCat(root.size(), " tensors, at most ", kMaxTensors, " are read"));
@@ -220,7 +222,7 @@ absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(int fd, const std::strin
 
 std::string EncodeSafetensorsHeader(const std::vector<SafetensorsSpec>& tensors,
                                     const std::map<std::string, std::string>& metadata) {
-  Json root = Json::object();
+  nlohmann::json root = nlohmann::json::object();
   if (!metadata.empty()) root[kMetadataKey] = metadata;
   int64_t offset = 0;
   for (const SafetensorsSpec& tensor : tensors) {
@@ -229,9 +231,10 @@ std::string EncodeSafetensorsHeader(const std::vector<SafetensorsSpec>& tensors,
     RETORT_CHECK(bytes > 0) << "dtype " << tensor.dtype;
     for (const int64_t size : tensor.shape) bytes *= size;
     offset += bytes;
-    RETORT_CHECK(!root.contains(tensor.name)) << "two tensors named " << tensor.name;
-    root[tensor.name] = {
+    const nlohmann::json described = {
         {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {begin, offset}}};
+    RETORT_CHECK(root.emplace(tensor.name, described).second)
+        << "two tensors named " << tensor.name;
   }
   std::string json = root.dump();
   while ((kLengthBytes + json.size()) % kDataAlignment != 0) json.push_back(' ');
