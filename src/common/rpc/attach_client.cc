@@ -1,5 +1,7 @@
 #include "common/rpc/attach_client.h"
 
+#include <sys/eventfd.h>
+
 #include <deque>
 #include <utility>
 
@@ -52,6 +54,7 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
     MutexLock lock(&mutex_);
     while (received_.empty()) {
       if (done_) return EndError();
+      if (stop_waiting_) return absl::CancelledError("this worker is stopping");
       const absl::Duration left = deadline - Clock::Real()->Now();
       if (left <= absl::ZeroDuration()) {
         return absl::DeadlineExceededError(
@@ -81,6 +84,12 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
     if (!reading_) return absl::OkStatus();  // The stream's error is on its way to Pop.
     Enqueue(message);
     return absl::OkStatus();
+  }
+
+  void StopWaiting() {
+    MutexLock lock(&mutex_);
+    stop_waiting_ = true;
+    changed_.NotifyAll();
   }
 
   absl::Status Finish(absl::Duration grace) {
@@ -124,7 +133,7 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
     if (announce && options_.on_arrival) options_.on_arrival(&message);
     MutexLock lock(&mutex_);
     received_.push_back(std::move(message));
-    changed_.NotifyAll();
+    Notify();
     StartRead(&incoming_);
   }
 
@@ -145,7 +154,7 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
     MutexLock lock(&mutex_);
     status_ = status;
     done_ = true;
-    changed_.NotifyAll();  // Under the lock: the waiter may destroy *this as soon as it has it.
+    Notify();  // Under the lock: the waiter may destroy *this as soon as it has it.
   }
 
  private:
@@ -153,6 +162,12 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
     buffered_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
     unsent_.push_back(std::move(message));
     Advance();
+  }
+
+  void Notify() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    changed_.NotifyAll();
+    // Fails only when 2^64 - 2 notifications are unread: the descriptor is readable then, too.
+    if (options_.notify_fd >= 0) (void)!eventfd_write(options_.notify_fd, 1);
   }
 
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -197,6 +212,7 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
   bool said_goodbye_ ABSL_GUARDED_BY(mutex_) = false;
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stop_waiting_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -233,6 +249,8 @@ const v1::Welcome& AttachClient::welcome() const { return welcome_; }
 absl::StatusOr<v1::DriverMessage> AttachClient::Pop(absl::Duration timeout) {
   return stream_->Pop(timeout);
 }
+
+void AttachClient::StopWaiting() { stream_->StopWaiting(); }
 
 absl::Status AttachClient::Send(const v1::WorkerMessage& message) { return stream_->Send(message); }
 

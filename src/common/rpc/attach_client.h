@@ -19,10 +19,13 @@ struct AttachClientOptions {
   v1::Hello hello;
   absl::Duration welcome_deadline = absl::Seconds(30);
   int64_t max_buffered_bytes = 16 << 20;  // Sent but not yet taken by the network.
-  // Called on a gRPC thread for each message before Pop can return it, and with nullptr once when
-  // the stream ended. Must not block and must not destroy the client. May be called before Connect
-  // returns (not for the Welcome).
+  // Called on a gRPC thread for each message before Pop can return it (not for the Welcome), and
+  // with nullptr once when the stream has ended. Must not block and must not destroy the client.
+  // May be called before Connect returns.
   std::function<void(const v1::DriverMessage*)> on_arrival;
+  // An eventfd of the caller's, written whenever Pop has something new to say, for a thread that
+  // polls other descriptors, too. It must stay open as long as the client lives.
+  int notify_fd = -1;
 };
 
 // Thread-safe. Destroy it from a thread of the worker, never from on_arrival.
@@ -41,6 +44,9 @@ class AttachClient {
   // stream has ended and the queue is empty, the stream's error or, after a clean end, UNAVAILABLE
   // "the driver ended the stream".
   absl::StatusOr<v1::DriverMessage> Pop(absl::Duration timeout);
+
+  // From now on Pop never waits: with an empty queue it returns CANCELLED. Wakes a Pop that waits.
+  void StopWaiting();
 
   // Queues and returns. RESOURCE_EXHAUSTED the buffer is full, or the message is above
   // kMaxControlMessageBytes; FAILED_PRECONDITION after Finish; the stream's error once it has

@@ -25,9 +25,9 @@ absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text);
 // present a certificate that it signed. Client: `ca_file` verifies the server; certificate and key
 // are sent if given.
 struct TlsFiles {
-  std::string certificate_file;
-  std::string key_file;
-  std::string ca_file;
+  std::string certificate_file = {};
+  std::string key_file = {};
+  std::string ca_file = {};
 };
 
 // FAILED_PRECONDITION off loopback unless certificate and key are given.

@@ -1,6 +1,7 @@
 #include "common/rpc/server.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/transport.h"
 #include "grpcpp/security/server_credentials.h"
@@ -41,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   RETORT_RETURN_IF_ERROR(CheckListen(endpoint, options.tls));
   RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
                           Credentials(options.tls));
+  RETORT_CHECK(!options.services.empty());
   grpc::ServerBuilder builder;
   AddArguments(&builder);
   int port = 0;

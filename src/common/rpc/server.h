@@ -29,8 +29,8 @@ class Service {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:0";
-  TlsFiles tls;
-  std::vector<Service*> services;  // Outlive the server.
+  TlsFiles tls = {};
+  std::vector<Service*> services = {};  // At least one; they outlive the server.
 };
 
 class Server {

@@ -64,10 +64,10 @@ class DriverSession {
   // yet. Cheap: long work asks between tokens or micro-batches and gives up.
   bool stopping() const;
 
-  // `hook` is called on an internal thread for each command as it arrives, and with nullptr when
-  // the session stops; it must not block. The learner aborts its collective from it. Replaces the
-  // hook before; an empty function clears it and returns only when no call of the old one is
-  // running (so not to be called from the hook).
+  // `hook` is called on an internal thread for each command as it arrives, and with nullptr once when
+  // the session stops (at once, here, if it is stopping already); it must not block. The learner aborts
+  // its collective from it. Replaces the hook before; an empty function clears it and returns only when
+  // no call of the old one is running (so not to be called from the hook).
   void SetArrivalHook(std::function<void(const v1::DriverMessage*)> hook);
 
   // Never blocks. Errors as AttachClient::Send.
