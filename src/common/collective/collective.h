@@ -41,6 +41,8 @@ struct CollectiveOptions {
   // exceed the longest difference of their micro-batches; the driver's own hang detection comes
   // first.
   absl::Duration deadline = absl::Minutes(5);
+  // Longest wait for the others when the group forms: they may still be starting.
+  absl::Duration join_deadline = absl::Minutes(5);
   // How long a wait spins before it sleeps: peers usually arrive within microseconds of each other,
   // and processes that share cores must not burn them.
   absl::Duration spin = absl::Microseconds(30);

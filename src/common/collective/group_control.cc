@@ -76,8 +76,8 @@ GroupMember::~GroupMember() {
   FutexWakeAll(slot(rank_).arrived);
 }
 
-absl::Status GroupMember::WaitUntilAllJoined() {
-  const absl::Duration end = Clock::Real()->Now() + deadline_;
+absl::Status GroupMember::WaitUntilAllJoined(absl::Duration deadline) {
+  const absl::Duration end = Clock::Real()->Now() + deadline;
   for (int peer = 0; peer < world_size_; ++peer) {
     while (true) {
       const uint32_t state = slot(peer).state.load(std::memory_order_acquire);
@@ -87,7 +87,7 @@ absl::Status GroupMember::WaitUntilAllJoined() {
       if (left <= absl::ZeroDuration()) {
         return Break(absl::DeadlineExceededError(
             absl::StrCat("rank ", peer, " did not join the group of ", world_size_, " within ",
-                         absl::FormatDuration(deadline_))));
+                         absl::FormatDuration(deadline))));
       }
       FutexWait(slot(peer).state, state, std::min(left, kLookAgain));
     }

@@ -61,8 +61,8 @@ class GroupMember {
   GroupMember(const GroupMember&) = delete;
   GroupMember& operator=(const GroupMember&) = delete;
 
-  // Waits until every rank has claimed its slot.
-  absl::Status WaitUntilAllJoined();
+  // Waits up to `deadline` until every rank has claimed its slot.
+  absl::Status WaitUntilAllJoined(absl::Duration deadline);
 
   // Enters the next barrier and waits for all ranks. An error has broken the group for everyone.
   absl::Status Barrier(const Step& step);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "common/collective/rank_sum.h"
 
@@ -107,6 +108,7 @@ absl::Status MessageCollective::ReduceChunk(std::byte* data, int64_t count, Elem
     sums_out.push_back({peer, mine, own_bytes});
   }
   RETORT_RETURN_IF_ERROR(Exchange(pieces_in, slices));
+  RETORT_RETURN_IF_ERROR(Failpoint("collective.reduce"));
   void* const out[] = {mine};
   SumInRankOrder(sources, own.count(), type, out, StoreKind::kCached);
   return Exchange(slices, sums_out);

@@ -269,11 +269,11 @@ absl::Status Runtime::Meet(const std::vector<int>& members, int64_t generation,
       MutexLock lock(&process_->mutex);
       RETORT_ASSIGN_OR_RETURN(const bool done, transfers.Done());
       if (done) return absl::OkStatus();
-      if (Clock::Real()->Now() - start > options.deadline) {
+      if (Clock::Real()->Now() - start > options.join_deadline) {
         process_->group_broke = true;
         return absl::DeadlineExceededError(absl::StrCat(
             "MPI rank ", transfers.CancelAll(), " did not join the group of generation ",
-            generation, " within ", absl::FormatDuration(options.deadline)));
+            generation, " within ", absl::FormatDuration(options.join_deadline)));
       }
     }
     PauseBetweenPolls(Clock::Real()->Now() - start, options.spin);

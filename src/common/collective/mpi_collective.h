@@ -45,8 +45,9 @@ class MpiRuntime {
   // The group of `members` (ranks of MPI_COMM_WORLD, ascending, this process among them; its index
   // there is its rank in the group). Every member calls it with the same arguments; others do not
   // take part. `generation`
-  // (>= 0) keeps groups apart. Waits up to options.deadline for the members. The runtime outlives
-  // the group. Peers that die are mpirun's business; Abort reaches peers inside an operation.
+  // (>= 0) keeps groups apart. Waits up to options.join_deadline for the members. The runtime
+  // outlives the group. Peers that die are mpirun's business; Abort reaches peers inside an
+  // operation.
   virtual absl::StatusOr<std::unique_ptr<Collective>> MakeCollective(
       const std::vector<int>& members, int64_t generation, const CollectiveOptions& options) = 0;
 

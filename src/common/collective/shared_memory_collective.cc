@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "common/collective/stream_store.h"
 
@@ -151,6 +152,7 @@ absl::Status SharedMemoryCollective::ReduceStaged(void* data, Step step) {
     std::memcpy(own, bytes + first * element, n * element);
     RETORT_RETURN_IF_ERROR(member_->Barrier(step));
     ++step.stage;
+    RETORT_RETURN_IF_ERROR(Failpoint("collective.reduce"));
     const Slice slice = SliceOfRank(n, rank(), world_size());
     std::vector<const void*> sources;
     for (int r = 0; r < world_size(); ++r) sources.push_back(StageHalf(r) + slice.first * element);
@@ -170,6 +172,7 @@ absl::Status SharedMemoryCollective::ReduceStaged(void* data, Step step) {
 
 absl::Status SharedMemoryCollective::ReduceInBuffer(const Place& place, Step step) {
   RETORT_RETURN_IF_ERROR(member_->Barrier(step));
+  RETORT_RETURN_IF_ERROR(Failpoint("collective.reduce"));
   const Buffer& buffer = buffers_[place.index];
   const int64_t element = ElementBytes(step.type);
   const Slice slice = SliceOfRank(step.count, rank(), world_size());

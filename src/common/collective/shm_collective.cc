@@ -22,11 +22,12 @@ absl::StatusOr<std::unique_ptr<Collective>> MakeShmCollective(const ShmGroup& gr
   const std::string name = absl::StrCat(group.name, "/control");
   RETORT_ASSIGN_OR_RETURN(
       const std::shared_ptr<std::byte> segment,
-      memory.open(name, GroupSegmentBytes(group.world_size), group.options.deadline));
+      memory.open(name, GroupSegmentBytes(group.world_size), group.options.join_deadline));
   absl::StatusOr<std::unique_ptr<GroupMember>> member =
       GroupMember::Claim(segment, group.rank, group.world_size, process, group.options);
   if (!member.ok()) return WithContext(member.status(), group.name);
-  if (absl::Status joined = (*member)->WaitUntilAllJoined(); !joined.ok()) {
+  if (absl::Status joined = (*member)->WaitUntilAllJoined(group.options.join_deadline);
+      !joined.ok()) {
     return WithContext(joined, group.name);
   }
   if (group.rank == 0) RETORT_RETURN_IF_ERROR(memory.drop(name));

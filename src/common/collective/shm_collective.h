@@ -42,11 +42,11 @@ struct ShmGroup {
   CollectiveOptions options;
 };
 
-// Waits (CollectiveOptions::deadline) until all ranks have joined. Rank 0 drops the segment names
-// as soon as everyone has mapped them, so the memory is freed when the last rank ends, however it
-// ends. Errors: those of `memory`; DEADLINE_EXCEEDED or UNAVAILABLE names the rank that did not
-// join; FAILED_PRECONDITION the rank is taken or the group was formed with another world size;
-// INVALID_ARGUMENT.
+// Waits (CollectiveOptions::join_deadline) until all ranks have joined. Rank 0 drops the segment
+// names as soon as everyone has mapped them, so the memory is freed when the last rank ends,
+// however it ends. Errors: those of `memory`; DEADLINE_EXCEEDED or UNAVAILABLE names the rank that
+// did not join; FAILED_PRECONDITION the rank is taken or the group was formed with another world
+// size; INVALID_ARGUMENT.
 absl::StatusOr<std::unique_ptr<Collective>> MakeShmCollective(const ShmGroup& group,
                                                               const SharedMemorySource& memory);
 

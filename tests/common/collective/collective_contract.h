@@ -1,0 +1,36 @@
+// What every backend of collective::Collective must do, as bodies that each rank of a group runs:
+// in threads for `local`, in processes for `shm` and `mpi`. A body compares with sums that it
+// computes itself in rank order, bit for bit, so backends that pass agree with each other bit for
+// bit.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/collective/collective.h"
+
+namespace retort::collective {
+
+// What a body gets besides its group. The last rank calls `hold`, which returns after rank 0 has
+// called `release`: how a rank stays away, by order and not by time.
+struct ContractWorld {
+  std::function<void()> hold;
+  std::function<void()> release;
+};
+
+struct ContractCase {
+  std::string name;
+  bool breaks_group = false;  // Leaves the group broken, on purpose.
+  int min_world_size = 1;
+  // Empty: passed; else what was wrong.
+  std::function<std::string(Collective&, const ContractWorld&)> body;
+  // For cases about deadlines.
+  absl::Duration deadline = absl::Seconds(60);
+};
+
+const std::vector<ContractCase>& ContractCases();
+
+}  // namespace retort::collective
