@@ -83,6 +83,9 @@ std::string EncodeManifest(const Manifest& manifest);
 // out of range; FAILED_PRECONDITION for a format version of another release.
 absl::StatusOr<Manifest> DecodeManifest(absl::string_view text, absl::string_view source);
 
+// What DecodeManifest and a commit check beyond single fields. DATA_LOSS names the field.
+absl::Status CheckManifest(const Manifest& manifest, absl::string_view source);
+
 // One record as a string, for the gather to rank 0.
 std::string EncodeShardRecord(const ShardRecord& record);
 absl::StatusOr<ShardRecord> DecodeShardRecord(absl::string_view text, absl::string_view source);

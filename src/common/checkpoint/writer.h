@@ -11,7 +11,8 @@
 //   keep)
 //
 // A failed save leaves the older checkpoints as they were: the caller abandons it and trains on.
-// Failpoints: checkpoint.shard, checkpoint.manifest, checkpoint.rename, checkpoint.retain.
+// Failpoints, in order: checkpoint.shard, checkpoint.shard_written, checkpoint.version,
+// checkpoint.manifest, checkpoint.rename, checkpoint.committed, checkpoint.retain.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -22,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/digest.h"
+#include "common/checkpoint/folder_name.h"
 #include "common/checkpoint/manifest.h"
 
 namespace retort::checkpoint {
@@ -33,7 +35,6 @@ struct CheckpointTarget {
       0;  // Fences the staging folder: a writer of an older epoch cannot mix its files in.
 };
 
-std::string CheckpointName(int64_t step);  // "step-40"
 std::string StagingFolder(const CheckpointTarget& target);
 
 // Makes an empty staging folder; removes what an earlier attempt, also of another epoch, left of

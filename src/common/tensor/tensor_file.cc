@@ -27,15 +27,46 @@ constexpr DtypeName kDtypes[] = {
     {"U8", at::kByte},    {"BOOL", at::kBool},
 };
 
-absl::Status WriteAll(int fd, const std::string& path, const void* data, int64_t size) {
-  const char* next = static_cast<const char*>(data);
-  while (size > 0) {
-    const ssize_t put = write(fd, next, std::min<int64_t>(size, int64_t{1} << 30));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return ErrnoError(errno, path);
-    next += put;
-    size -= put;
+// An open file that counts and hashes what it is given.
+class HashedFile {
+ public:
+  HashedFile(int fd, const std::string& path) : fd_(fd), path_(path) {}
+
+  absl::Status Append(const void* data, int64_t size) {
+    hasher_.Update(data, size);
+    bytes_ += size;
+    const char* next = static_cast<const char*>(data);
+    while (size > 0) {
+      const ssize_t put = write(fd_, next, std::min<int64_t>(size, int64_t{1} << 30));
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) return ErrnoError(errno, path_);
+      next += put;
+      size -= put;
+    }
+    return absl::OkStatus();
   }
+
+  WrittenFile Summary() const { return {bytes_, hasher_.Finish()}; }
+
+ private:
+  const int fd_;
+  const std::string& path_;
+  Hasher hasher_;
+  int64_t bytes_ = 0;
+};
+
+absl::Status WriteTensors(int fd, const std::string& path, const std::string& header,
+                          const TensorMap& tensors, WrittenFile* written) {
+  HashedFile file(fd, path);
+  RETORT_RETURN_IF_ERROR(file.Append(header.data(), static_cast<int64_t>(header.size())));
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor bytes = tensor.detach().contiguous();
+    if (bytes.numel() == 0) continue;
+    RETORT_RETURN_IF_ERROR(
+        file.Append(bytes.const_data_ptr(), static_cast<int64_t>(bytes.nbytes())));
+  }
+  if (fsync(fd) != 0) return ErrnoError(errno, absl::StrCat(path, ": fsync"));
+  if (written != nullptr) *written = file.Summary();
   return absl::OkStatus();
 }
 
@@ -97,7 +128,8 @@ absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path, int64_t max_by
 }
 
 absl::Status WriteTensorFile(const std::string& path, const TensorMap& tensors,
-                             const std::map<std::string, std::string>& metadata) {
+                             const std::map<std::string, std::string>& metadata,
+                             WrittenFile* written) {
   std::vector<SafetensorsSpec> specs;
   for (const auto& [name, tensor] : tensors) {
     RETORT_ASSIGN_OR_RETURN(std::string dtype, SafetensorsDtypeOf(tensor.scalar_type()));
@@ -106,16 +138,12 @@ absl::Status WriteTensorFile(const std::string& path, const TensorMap& tensors,
   UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd.valid()) return ErrnoError(errno, path);
   const std::string header = EncodeSafetensorsHeader(specs, metadata);
-  RETORT_RETURN_IF_ERROR(WriteAll(fd.get(), path, header.data(), header.size()));
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor bytes = tensor.detach().contiguous();
-    if (bytes.numel() == 0) continue;
-    RETORT_RETURN_IF_ERROR(
-        WriteAll(fd.get(), path, bytes.data_ptr(), static_cast<int64_t>(bytes.nbytes())));
+  absl::Status status = WriteTensors(fd.get(), path, header, tensors, written);
+  if (status.ok() && close(fd.Release()) != 0) {
+    status = ErrnoError(errno, absl::StrCat(path, ": close"));
   }
-  if (fsync(fd.get()) != 0) return ErrnoError(errno, absl::StrCat(path, ": fsync"));
-  if (close(fd.Release()) != 0) return ErrnoError(errno, absl::StrCat(path, ": close"));
-  return absl::OkStatus();
+  if (!status.ok()) unlink(path.c_str());  // A full disk should not stay full of half a file.
+  return status;
 }
 
 }  // namespace retort::tensor

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/digest.h"
 #include "common/tensor/safetensors_header.h"
 
 namespace retort::tensor {
@@ -28,10 +29,17 @@ absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path,
 absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& entry,
                        at::Tensor out);
 
-// Writes `tensors` in name order and fsyncs (the caller renames). Errors: those of
-// WriteFileDurably; INVALID_ARGUMENT for a dtype that the format lacks.
+struct WrittenFile {
+  int64_t bytes = 0;
+  Digest digest;  // Of the bytes that were handed to the file system, not of what it kept.
+};
+
+// Writes `tensors` in name order and fsyncs (the caller renames). Fills `written` unless it is
+// null. Errors: RESOURCE_EXHAUSTED disk full, the file is removed; INVALID_ARGUMENT a dtype that
+// the format lacks.
 absl::Status WriteTensorFile(const std::string& path, const TensorMap& tensors,
-                             const std::map<std::string, std::string>& metadata = {});
+                             const std::map<std::string, std::string>& metadata = {},
+                             WrittenFile* written = nullptr);
 
 // INVALID_ARGUMENT if it is not one of F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL.
 absl::StatusOr<at::ScalarType> ScalarTypeOf(const std::string& safetensors_dtype);

@@ -1,0 +1,21 @@
+// The trained policy as a folder that Hugging Face's libraries and `retort generate` read.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/layout/model_config.h"
+#include "common/tensor/parameter_arena.h"
+
+namespace retort::checkpoint {
+
+// Writes config.json, generation_config.json, model.safetensors (the published range under its
+// Hugging Face names, fp32) and copies the tokenizer's files from `tokenizer_folder`. Everything is
+// staged in FOLDER.tmp-export, fsynced, then renamed; an existing `folder` is replaced in one
+// exchange. Errors: FAILED_PRECONDITION weights that are not finite; those of the file functions.
+// `folder` is then as it was.
+absl::Status ExportHuggingFace(const std::string& folder, const layout::ModelConfig& config,
+                               const tensor::ParameterArena& arena,
+                               const std::string& tokenizer_folder);
+
+}  // namespace retort::checkpoint
