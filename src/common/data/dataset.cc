@@ -1,7 +1,6 @@
 #include "common/data/dataset.h"
 
 #include <fcntl.h>
-#include <utf8proc.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +11,7 @@
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
+#include "common/text/utf8.h"
 
 namespace retort::data {
 namespace {
@@ -19,19 +19,6 @@ namespace {
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
 constexpr char kKnownForms[] =
     "expected {\"prompt\", \"answer\"}, {\"prompt\", \"response\"} or {\"messages\"}";
-
-// Offset of the first byte that is not part of valid UTF-8, or -1.
-int64_t FirstInvalidUtf8(absl::string_view text) {
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  const auto size = static_cast<utf8proc_ssize_t>(text.size());
-  for (utf8proc_ssize_t at = 0; at < size;) {
-    utf8proc_int32_t code_point;
-    const utf8proc_ssize_t used = utf8proc_iterate(bytes + at, size - at, &code_point);
-    if (used < 1) return at;
-    at += used;
-  }
-  return -1;
-}
 
 absl::Status TextOf(const Json& object, const char* key, absl::string_view where,
                     std::string* text) {
@@ -146,8 +133,8 @@ class DatasetReader {
       line_.clear();
       return absl::OkStatus();
     }
-    if (const int64_t bad = FirstInvalidUtf8(line_); bad >= 0) {
-      return Error(line, absl::StrCat("not UTF-8 at byte ", bad + 1,
+    if (const auto bad = text::FirstInvalidByte(line_)) {
+      return Error(line, absl::StrCat("not UTF-8 at byte ", *bad + 1,
                                       " of the line; expected UTF-8 without a byte order mark"));
     }
     if (dataset_.size() == bounds_.max_rows) {

@@ -1,4 +1,5 @@
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "common/job/job_file.h"
 
 namespace retort::job {
@@ -17,6 +18,11 @@ absl::Status FieldPositions::Error(absl::string_view field, absl::string_view wh
   const std::string where = Where(field);
   return absl::InvalidArgumentError(
       absl::StrCat(where, where.empty() ? "" : ": ", field, " ", what));
+}
+
+absl::Status FieldPositions::Wrap(absl::string_view field, const absl::Status& status) const {
+  const std::string where = Where(field);
+  return WithContext(status, absl::StrCat(where, where.empty() ? "" : ": ", field));
 }
 
 }  // namespace retort::job

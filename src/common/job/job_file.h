@@ -26,6 +26,8 @@ class FieldPositions {
 
   // INVALID_ARGUMENT "<where>: <field> <what>", e.g. what = "is -1; expected an integer >= 0".
   absl::Status Error(absl::string_view field, absl::string_view what) const;
+  // `status` of something that `field` names: its code, "<where>: <field>: <message>". OK stays OK.
+  absl::Status Wrap(absl::string_view field, const absl::Status& status) const;
 
  private:
   std::map<std::string, std::string> where_;

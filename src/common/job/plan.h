@@ -63,6 +63,7 @@ struct Plan {
   int64_t validation_rows = 0;
   int64_t longest_prompt = 0;    // Tokens, BOS included, over train and evaluated rows.
   int64_t longest_sequence = 0;  // Prompt and response, at most.
+  int64_t context = 0;           // The model's max_position_embeddings.
   int64_t checkpoint_bytes = 0;  // One.
   int64_t reference_bytes = 0;   // Of one step's reference artifacts.
   Digest train_digest;

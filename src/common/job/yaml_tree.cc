@@ -1,7 +1,6 @@
 #include "common/job/yaml_tree.h"
 
-#include <utf8proc.h>
-
+#include <algorithm>
 #include <exception>
 #include <set>
 #include <sstream>
@@ -10,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/text/utf8.h"
 #include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/exceptions.h"
 #include "yaml-cpp/mark.h"
@@ -157,29 +157,26 @@ class TreeBuilder : public YAML::EventHandler {
 // yaml-cpp replaces bytes that are not UTF-8 and takes the control character 0x04 for the end of
 // the file, so both must be found before it reads.
 absl::Status CheckCharacters(absl::string_view text, const std::string& source, bool fixed_where) {
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  const auto size = static_cast<utf8proc_ssize_t>(text.size());
-  int line = 1;
-  utf8proc_ssize_t line_start = 0;
-  for (utf8proc_ssize_t at = 0; at < size;) {
-    utf8proc_int32_t c;
-    const utf8proc_ssize_t used = utf8proc_iterate(bytes + at, size - at, &c);
-    const bool control = used >= 1 && ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
-                                       (c >= 0x7f && c < 0xa0 && c != 0x85));
-    if (used < 1 || control || c == 0xfeff) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          source, fixed_where ? "" : absl::StrCat(":", line, ":", at - line_start + 1), ": ",
-          used < 1  ? "not UTF-8; save the file as UTF-8"
-          : control ? "a control character; only tab and newline are allowed"
-                    : "a byte order mark; save the file as UTF-8 without one"));
+  const size_t valid = text::FirstInvalidByte(text).value_or(text.size());
+  const char* problem = valid < text.size() ? "not UTF-8; save the file as UTF-8" : nullptr;
+  size_t at = 0;
+  for (; at < valid; at += text::CharacterBytes(text[at])) {
+    const char32_t c = text::CodePoint(text.substr(at));
+    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85)) {
+      problem = "a control character; only tab and newline are allowed";
+    } else if (c == 0xfeff) {
+      problem = "a byte order mark; save the file as UTF-8 without one";
+    } else {
+      continue;
     }
-    at += used;
-    if (c == '\n') {
-      ++line;
-      line_start = at;
-    }
+    break;
   }
-  return absl::OkStatus();
+  if (problem == nullptr) return absl::OkStatus();
+  const absl::string_view before = text.substr(0, at);
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const size_t column = at - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0.
+  return absl::InvalidArgumentError(
+      absl::StrCat(source, fixed_where ? "" : absl::StrCat(":", line, ":", column), ": ", problem));
 }
 
 }  // namespace

@@ -1,0 +1,170 @@
+#include "common/job/plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/job/checks.h"
+#include "common/job/plan_data.h"
+#include "common/job/plan_memory.h"
+#include "common/job/plan_model.h"
+#include "common/text/pattern.h"
+
+namespace retort::job {
+namespace {
+
+bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
+
+absl::Status CheckPool(const std::string& pool, v1::Device device, int threads,
+                       const FieldPositions& at, const HostFacts& host) {
+  if (device == v1::DEVICE_CUDA) {
+    return at.Error(absl::StrCat("cluster.", pool, ".device"),
+                    "is cuda, but this build has no CUDA plug-in; expected cpu");
+  }
+  if (threads <= host.cores) return absl::OkStatus();
+  return at.Error(absl::StrCat("cluster.", pool, ".threads"),
+                  absl::StrCat("is ", threads, " in one process; expected at most ", host.cores,
+                               ", the cores of this host"));
+}
+
+absl::Status CheckPools(const v1::JobSpec& spec, const FieldPositions& at, const HostFacts& host) {
+  const v1::ClusterSpec& cluster = spec.cluster();
+  if (cluster.has_rollout()) {
+    RETORT_RETURN_IF_ERROR(
+        CheckPool("rollout", cluster.rollout().device(), cluster.rollout().threads(), at, host));
+  }
+  if (cluster.has_scorer()) {
+    RETORT_RETURN_IF_ERROR(
+        CheckPool("scorer", cluster.scorer().device(), cluster.scorer().threads(), at, host));
+  }
+  return CheckPool("learner", cluster.learner().device(), cluster.learner().threads(), at, host);
+}
+
+absl::Status CheckRewards(const v1::JobSpec& spec, const FieldPositions& at) {
+  for (int i = 0; i < spec.rewards_size(); ++i) {
+    if (!spec.rewards(i).has_regex()) continue;
+    const auto pattern = text::Pattern::Compile(spec.rewards(i).regex().pattern());
+    if (!pattern.ok()) return at.Wrap(absl::StrCat("rewards.", i, ".pattern"), pattern.status());
+  }
+  return absl::OkStatus();
+}
+
+void PlanWork(const v1::JobSpec& spec, Plan* plan) {
+  plan->name = spec.name();
+  plan->algorithm = IsPpo(spec) ? "ppo" : "sft";
+  plan->steps = spec.algorithm().steps();
+  plan->lag = spec.algorithm().lag();
+  if (!IsPpo(spec)) {
+    plan->slots_per_step = spec.algorithm().sft().batch_size();
+    plan->samples_per_step = plan->slots_per_step;
+    plan->updates_per_step = 1;
+    return;
+  }
+  const v1::PpoSpec& ppo = spec.algorithm().ppo();
+  plan->slots_per_step = spec.data().prompts_per_step();
+  plan->samples_per_step = plan->slots_per_step * spec.data().samples_per_prompt();
+  const int64_t mini = ppo.mini_batch_size() == 0 ? plan->samples_per_step : ppo.mini_batch_size();
+  plan->updates_per_step = ppo.ppo_epochs() * (plan->samples_per_step / mini);
+  const int64_t bundle = spec.rollout().bundle_prompts();
+  plan->bundles_per_step = (plan->slots_per_step + bundle - 1) / bundle;
+}
+
+void PlanImportanceSampling(const v1::JobSpec& spec, Plan* plan) {
+  if (!IsPpo(spec)) return;
+  const bool truncated = spec.rollout().top_k() > 0 || spec.rollout().top_p() < 1;
+  const bool off_policy = plan->lag > 0 || truncated;
+  const v1::ImportanceSampling mode = spec.algorithm().ppo().importance_sampling();
+  plan->importance_sampling = mode == v1::IMPORTANCE_SAMPLING_TOKEN_TRUNCATE ||
+                              (mode == v1::IMPORTANCE_SAMPLING_AUTO && off_policy);
+  if (off_policy && !plan->importance_sampling) {
+    plan->notes.push_back(
+        absl::StrCat("samples are off-policy (",
+                     plan->lag > 0 ? absl::StrCat("lag ", plan->lag) : "top_k / top_p",
+                     ") and algorithm.ppo.importance_sampling none does not correct it"));
+  }
+}
+
+void AddClusterNotes(const v1::JobSpec& spec, const HostFacts& host, Plan* plan) {
+  if (plan->total_threads > host.cores) {
+    plan->notes.push_back(
+        absl::StrCat("oversubscribed: ", plan->total_threads, " threads on ", host.cores,
+                     " cores (roles take turns, so some is harmless; with lag > 0 they overlap)"));
+  }
+  const int64_t ranks = spec.cluster().learner().ranks();
+  const int64_t update = plan->samples_per_step /
+                         std::max<int64_t>(1, plan->updates_per_step /
+                                                  std::max(1, spec.algorithm().ppo().ppo_epochs()));
+  if (ranks > update) {
+    plan->notes.push_back(absl::StrCat(ranks, " learner ranks share ", update,
+                                       " samples an update: some have nothing to do"));
+  }
+  if (plan->bundles_per_step > 0 && spec.cluster().rollout().workers() > plan->bundles_per_step) {
+    plan->notes.push_back(absl::StrCat(spec.cluster().rollout().workers(),
+                                       " rollout workers share ", plan->bundles_per_step,
+                                       " bundles a step: some have nothing to do; lower "
+                                       "rollout.bundle_prompts"));
+  }
+  if (spec.cluster().learner().collective() == v1::COLLECTIVE_KIND_MPI) {
+    plan->notes.push_back("collective mpi: start the workers with mpirun (deploy/mpirun.sh)");
+  }
+}
+
+}  // namespace
+
+int64_t RolePlan::private_bytes() const {
+  int64_t bytes = 0;
+  for (const MemoryItem& item : memory) {
+    if (!item.shared) bytes += item.bytes;
+  }
+  return bytes;
+}
+
+absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec, const FieldPositions& positions,
+                              const HostFacts& host) {
+  RETORT_RETURN_IF_ERROR(CheckConsistency(spec, positions));
+  RETORT_RETURN_IF_ERROR(CheckPools(spec, positions, host));
+  RETORT_RETURN_IF_ERROR(CheckRewards(spec, positions));
+  Plan plan;
+  plan.cores = host.cores;
+  PlanWork(spec, &plan);
+  PlanImportanceSampling(spec, &plan);
+  RETORT_ASSIGN_OR_RETURN(const PlannedModels models, PlanModels(spec, positions, &plan.notes));
+  for (const layout::ParameterEntry& entry : models.policy.entries) {
+    plan.parameters += entry.elements;
+  }
+  plan.context = models.config.max_position_embeddings;
+  plan.tokenizer_digest = models.tokenizer->digest();
+  RETORT_RETURN_IF_ERROR(PlanData(spec, positions, models, &plan));
+  RETORT_RETURN_IF_ERROR(PlanMemory(spec, positions, models, host, &plan));
+  AddClusterNotes(spec, host, &plan);
+  return plan;
+}
+
+absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec) {
+  return MakePlan(spec, FieldPositions(), ThisHost(spec.output().dir()));
+}
+
+absl::Status CheckOutputDir(const v1::JobSpec& spec, const FieldPositions& positions) {
+  const std::string& dir = spec.output().dir();
+  for (const char* name : {"journal.db", "metrics.jsonl", "checkpoints", "model"}) {
+    if (!FileExists(absl::StrCat(dir, "/", name))) continue;
+    return positions.Wrap("output.dir", absl::FailedPreconditionError(absl::StrCat(
+                                            dir, " already holds a run (", name,
+                                            "); continue it with `retort run --resume ", dir,
+                                            "`, or choose another folder, or remove it")));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> PlanCommand(const std::string& path,
+                                        absl::Span<const std::string> overrides) {
+  RETORT_ASSIGN_OR_RETURN(const LoadedJob job, LoadJobWithPositions(path, overrides));
+  RETORT_ASSIGN_OR_RETURN(Plan plan,
+                          MakePlan(job.spec, job.positions, ThisHost(job.spec.output().dir())));
+  const absl::Status free = CheckOutputDir(job.spec, job.positions);
+  if (!free.ok()) plan.notes.push_back(std::string(free.message()));
+  return Describe(plan);
+}
+
+}  // namespace retort::job

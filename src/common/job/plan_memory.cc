@@ -1,0 +1,182 @@
+#include "common/job/plan_memory.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/base/status_macros.h"
+
+namespace retort::job {
+namespace {
+
+constexpr int64_t kFloatBytes = 4;
+
+// One step's log-prob artifacts of `kl_penalty: full`: a learner holds them all, and the artifact
+// service carries no single one above 4 GiB.
+constexpr int64_t kMaxFullReferenceBytes = int64_t{4} << 30;
+
+// A product that saturates: sizes come from a job file and must not wrap.
+int64_t Product(std::initializer_list<int64_t> factors) {
+  __int128 product = 1;
+  for (const int64_t factor : factors) {
+    product = std::min<__int128>(product * factor, std::numeric_limits<int64_t>::max());
+  }
+  return static_cast<int64_t>(product);
+}
+
+bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
+
+// Floats that one token keeps alive in every layer until backward.
+int64_t ActivationsPerTokenAndLayer(const layout::ModelConfig& config) {
+  const int64_t kv = config.num_key_value_heads * config.head_dim;
+  const int64_t q = config.num_attention_heads * config.head_dim;
+  return 4 * config.hidden_size + 2 * (q + kv) + 3 * config.intermediate_size;
+}
+
+class MemoryPlanner {
+ public:
+  MemoryPlanner(const v1::JobSpec& spec, const PlannedModels& models, Plan* plan)
+      : spec_(spec), models_(models), plan_(*plan) {}
+
+  void AddRoles() {
+    const v1::ClusterSpec& cluster = spec_.cluster();
+    if (IsPpo(spec_)) {
+      Add("scorer", cluster.scorer().workers(), cluster.scorer().threads(), ScorerMemory());
+    }
+    if (IsPpo(spec_) || plan_.eval_rows > 0) {
+      Add("rollout", cluster.rollout().workers(), cluster.rollout().threads(), RolloutMemory());
+    }
+    Add("learner", cluster.learner().ranks(), cluster.learner().threads(), LearnerMemory());
+  }
+
+ private:
+  void Add(const char* role, int processes, int threads, std::vector<MemoryItem> memory) {
+    plan_.roles.push_back({role, processes, threads, std::move(memory)});
+    plan_.total_threads += processes * threads;
+  }
+
+  // Tokens of the largest forward pass that trains or scores.
+  int64_t MicroBatchTokens() const {
+    return std::min(spec_.optimizer().micro_batch_tokens(),
+                    Product({plan_.samples_per_step, plan_.longest_sequence}));
+  }
+
+  std::vector<MemoryItem> ScorerMemory() const {
+    const layout::ModelConfig& config = models_.config;
+    return {{"weights", Product({models_.reference_elements, kFloatBytes}), false},
+            {"activations (estimate)",
+             Product({MicroBatchTokens(), kFloatBytes,
+                      ActivationsPerTokenAndLayer(config) + config.vocab_size}),
+             false}};
+  }
+
+  std::vector<MemoryItem> RolloutMemory() const {
+    const layout::ModelConfig& config = models_.config;
+    const int64_t batch = spec_.rollout().max_batch();
+    const int64_t length = plan_.longest_prompt + spec_.rollout().max_new_tokens();
+    return {{"KV cache",
+             Product({batch, length, config.num_hidden_layers, 2 * config.num_key_value_heads,
+                      config.head_dim, kFloatBytes}),
+             false},
+            {"logits", Product({batch, config.vocab_size, kFloatBytes}), false}};
+  }
+
+  std::vector<MemoryItem> LearnerMemory() const {
+    const layout::ModelConfig& config = models_.config;
+    const int64_t arena = Product({models_.policy.total_elements, kFloatBytes});
+    const bool shared = spec_.cluster().learner().ranks() > 1;
+    std::vector<MemoryItem> memory = {
+        {"weights", arena, false},
+        {shared ? "gradients (shared memory)" : "gradients", arena, false},
+        {"moments", Product({2, arena}), false},
+        {"activations (estimate)",
+         Product({MicroBatchTokens(), kFloatBytes,
+                  Product({ActivationsPerTokenAndLayer(config), config.num_hidden_layers}) +
+                      2 * config.vocab_size}),
+         false}};
+    if (plan_.reference_bytes > 0) {
+      memory.push_back({"reference log-probs", plan_.reference_bytes, false});
+    }
+    return memory;
+  }
+
+  const v1::JobSpec& spec_;
+  const PlannedModels& models_;
+  Plan& plan_;
+};
+
+absl::Status PlanReferenceBytes(const v1::JobSpec& spec, const FieldPositions& at,
+                                const PlannedModels& models, Plan* plan) {
+  if (!IsPpo(spec)) return absl::OkStatus();
+  const bool full = spec.algorithm().ppo().kl_penalty() == v1::KL_PENALTY_FULL;
+  plan->reference_bytes = Product({plan->samples_per_step, spec.rollout().max_new_tokens(),
+                                   full ? models.config.vocab_size : 1, kFloatBytes});
+  if (!full) return absl::OkStatus();
+  if (plan->reference_bytes > kMaxFullReferenceBytes) {
+    return at.Error(
+        "algorithm.ppo.kl_penalty",
+        absl::StrCat("is full, which makes ", BytesText(plan->reference_bytes),
+                     " of reference log-probs a step (", plan->samples_per_step, " samples x ",
+                     spec.rollout().max_new_tokens(), " tokens x ", models.config.vocab_size,
+                     " ids); expected at most ", BytesText(kMaxFullReferenceBytes),
+                     "; use kl, or a smaller batch"));
+  }
+  plan->notes.push_back(absl::StrCat("kl_penalty full: reference artifacts of ",
+                                     BytesText(plan->reference_bytes), " a step"));
+  return absl::OkStatus();
+}
+
+absl::Status CheckDisk(const v1::JobSpec& spec, const FieldPositions& at, const HostFacts& host,
+                       int64_t model_bytes, const Plan& plan) {
+  // While a checkpoint is written the ones that are kept lie beside it; the exported model comes
+  // last.
+  const int64_t copies = int64_t{spec.output().keep()} + 1;
+  const int64_t most = std::min<int64_t>(copies, plan.steps / spec.output().checkpoint_every() + 1);
+  const __int128 need = static_cast<__int128>(Product({plan.checkpoint_bytes, most})) + model_bytes;
+  if (host.free_disk_bytes == 0 || need <= host.free_disk_bytes) return absl::OkStatus();
+  return at.Error("output.dir",
+                  absl::StrCat("has ", BytesText(host.free_disk_bytes), " of free disk; expected ",
+                               BytesText(Product({plan.checkpoint_bytes, most})), " for ", most,
+                               " checkpoints and ", BytesText(model_bytes),
+                               " for the model; lower output.keep or choose another disk"));
+}
+
+}  // namespace
+
+std::string BytesText(int64_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? absl::StrCat(bytes, " B") : absl::StrFormat("%.1f %s", value, units[unit]);
+}
+
+absl::Status PlanMemory(const v1::JobSpec& spec, const FieldPositions& at,
+                        const PlannedModels& models, const HostFacts& host, Plan* plan) {
+  RETORT_RETURN_IF_ERROR(PlanReferenceBytes(spec, at, models, plan));
+  const int64_t model_bytes = Product({models.policy.published_elements, kFloatBytes});
+  const int64_t arena_bytes = Product({models.policy.total_elements, kFloatBytes});
+  MemoryPlanner(spec, models, plan).AddRoles();
+  if (plan->roles.size() > 1) {
+    plan->ring_slots = plan->lag + 2;
+    plan->ring_slot_bytes = model_bytes;
+  }
+  // Parameters and both moments, and the older versions that uncommitted rollouts still need.
+  plan->checkpoint_bytes = Product({3, arena_bytes}) + Product({plan->lag, model_bytes});
+  int64_t resident = Product({plan->ring_slots, plan->ring_slot_bytes});
+  for (const RolePlan& role : plan->roles) {
+    resident += Product({role.processes, role.private_bytes()});
+  }
+  if (host.memory_bytes > 0 && resident > host.memory_bytes) {
+    plan->notes.push_back(absl::StrCat("all processes together want about ", BytesText(resident),
+                                       " of memory; this host has ", BytesText(host.memory_bytes)));
+  }
+  return CheckDisk(spec, at, host, model_bytes, *plan);
+}
+
+}  // namespace retort::job
