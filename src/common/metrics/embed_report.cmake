@@ -1,0 +1,12 @@
+# cmake -DOUT=FILE -P embed_report.cmake: writes report_assets.cc from report/*.
+set(folder ${CMAKE_CURRENT_LIST_DIR}/report)
+set(text "#include \"common/metrics/report_assets.h\"\n\nnamespace retort::metrics {\n\n")
+foreach(asset Page:page.html Style:style.css Script:script.js)
+  string(REPLACE ":" ";" pair ${asset})
+  list(GET pair 0 name)
+  list(GET pair 1 file)
+  file(READ ${folder}/${file} body)
+  string(APPEND text "const absl::string_view kReport${name} = R\"RETORT_ASSET(${body})RETORT_ASSET\";\n\n")
+endforeach()
+string(APPEND text "}  // namespace retort::metrics\n")
+file(WRITE ${OUT} "${text}")

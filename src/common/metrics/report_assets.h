@@ -1,0 +1,13 @@
+// The report's page, style and script, compiled in from report/ so that `retort` needs no file
+// beside it.
+#pragma once
+
+#include "absl/strings/string_view.h"
+
+namespace retort::metrics {
+
+extern const absl::string_view kReportPage;  // HTML with @PLACEHOLDERS@.
+extern const absl::string_view kReportStyle;
+extern const absl::string_view kReportScript;
+
+}  // namespace retort::metrics
