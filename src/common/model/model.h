@@ -10,12 +10,12 @@
 #include "absl/types/span.h"
 #include "common/layout/model_config.h"
 #include "common/layout/parameter_layout.h"
+#include "common/model/attention.h"
 #include "common/model/packed_batch.h"
+#include "common/model/rope.h"
 #include "common/tensor/parameter_arena.h"
 
 namespace retort::model {
-
-class RopeTable;
 
 // Views of one layer's parameters. Undefined tensors: the config has no such bias.
 struct LayerWeights {
@@ -72,12 +72,14 @@ class Model {
   const at::Tensor& final_norm() const { return final_norm_; }
   const at::Tensor& head() const { return head_; }
   const std::vector<LayerWeights>& layers() const { return layers_; }
-  const RopeTable& rope() const { return *rope_; }
+  AttentionShape attention_shape() const;
+  // Rotary angles of at least `positions` positions; grows a table of the model's.
+  const RopeAngles& Rope(int64_t positions) const { return rope_->Cover(positions); }
 
  private:
   void BindViews();
   at::Tensor Layer(const LayerWeights& weights, const at::Tensor& x, const PackedBatch& batch,
-                   const at::Tensor& positions) const;
+                   const RopeAngles& angles) const;
 
   layout::ModelConfig config_;
   layout::ParameterLayout layout_;

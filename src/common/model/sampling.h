@@ -31,18 +31,23 @@ class RowFilter {
 
   // logits [V]; ids >= vocab_limit get probability 0; `context` are the row's ids so far (read only
   // with a repetition penalty; each in [0, V)). Afterwards probs() holds V weights whose sum is
-  // total(): 0 where dropped, 1 at the largest logit.
-  void Apply(absl::Span<const float> logits, int64_t vocab_limit,
-             absl::Span<const int64_t> context);
+  // total(): 0 where dropped, 1 at the largest logit. False if a logit is NaN or +infinity or all
+  // are -infinity: there is no distribution.
+  [[nodiscard]] bool Apply(absl::Span<const float> logits, int64_t vocab_limit,
+                           absl::Span<const int64_t> context);
 
   absl::Span<const float> probs() const { return probs_; }
   double total() const { return total_; }
   // log of the normalised probability of `id` in the filtered distribution.
   float LogProb(int64_t id) const;
+  // The id of the largest logit (after the penalty), the lowest among equals.
+  int64_t Largest() const;
   // The id at which the cumulative weight first exceeds uniform * total(), uniform in [0, 1).
   int64_t Draw(double uniform) const;
 
  private:
+  void Penalize(absl::Span<const int64_t> context);
+  void TopK();
   void TopP();
   void MinP();
 
@@ -51,6 +56,7 @@ class RowFilter {
   std::vector<float> probs_;
   std::vector<float> sorted_;
   std::vector<int32_t> order_;
+  std::vector<bool> penalized_;
   float max_ = 0;
   double total_ = 0;
 };

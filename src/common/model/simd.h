@@ -1,0 +1,209 @@
+// Vectors of 4, 8 or 16 floats and the run-time choice between them. A kernel is a struct of
+// arguments with a template `Run<V>()`; Dispatch compiles it for baseline x86-64 (or any other
+// CPU), AVX2 and AVX-512 and calls the widest that the CPU has. Sums are taken in an order that
+// depends on the width only: equal bits on one kind of CPU.
+//
+// Everything that Run calls must be RETORT_INLINE, or it is compiled for the baseline and called
+// per vector; vectors are passed by reference, because by value their ABI depends on the
+// instruction set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define RETORT_INLINE inline __attribute__((always_inline))
+
+namespace retort::model::simd {
+
+template <int kBytes>
+struct Vector;
+template <>
+struct Vector<16> {
+  typedef float Float __attribute__((vector_size(16)));
+  typedef int32_t Int __attribute__((vector_size(16)));
+};
+template <>
+struct Vector<32> {
+  typedef float Float __attribute__((vector_size(32)));
+  typedef int32_t Int __attribute__((vector_size(32)));
+};
+template <>
+struct Vector<64> {
+  typedef float Float __attribute__((vector_size(64)));
+  typedef int32_t Int __attribute__((vector_size(64)));
+};
+
+template <int kBytes>
+using Float = typename Vector<kBytes>::Float;
+
+// Lanes of the widest vector: what buffers are padded to.
+inline constexpr int64_t kMaxLanes = 16;
+
+RETORT_INLINE int64_t PadLanes(int64_t n) { return (n + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
+
+template <int kBytes>
+RETORT_INLINE void Load(const float* from, Float<kBytes>& to) {
+  std::memcpy(&to, from, kBytes);
+}
+template <int kBytes>
+RETORT_INLINE void Store(const Float<kBytes>& from, float* to) {
+  std::memcpy(to, &from, kBytes);
+}
+
+// The sum of the lanes, halves first.
+template <int kBytes>
+RETORT_INLINE float Sum(const Float<kBytes>& v) {
+  constexpr int kLanes = kBytes / 4;
+  float lanes[kLanes];
+  std::memcpy(lanes, &v, kBytes);
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+// e^x within 2 ulp; exactly 0 below -87.3 (and at -inf), e^88 above 88. NaN stays NaN.
+template <int kBytes>
+RETORT_INLINE void Exp(Float<kBytes>& x) {
+  using V = Float<kBytes>;
+  using I = typename Vector<kBytes>::Int;
+  const I keep = x > -87.3f;
+  const I nan = x != x;  // All bits set: a NaN.
+  x = x > -87.3f ? x : V{} - 87.3f;
+  x = x < 88.0f ? x : V{} + 88.0f;
+  const V magic = V{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer.
+  const V n = (x * 1.44269504088896341f + magic) - magic;
+  V r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  V p = V{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  I bits = (__builtin_convertvector(n, I) + 127) << 23;
+  V scale;
+  std::memcpy(&scale, &bits, kBytes);
+  const V result = p * scale;
+  std::memcpy(&bits, &result, kBytes);
+  bits = (bits & keep) | nan;
+  std::memcpy(&x, &bits, kBytes);
+}
+
+// y[0, width) (+)= sum over i < n of c[i * c_stride] * x[i * x_stride + 0 .. width), i ascending.
+template <int kBytes, int kVectors>
+RETORT_INLINE void CombineBlock(const float* c, int64_t c_stride, int64_t n, const float* x,
+                                int64_t x_stride, bool add, float* y) {
+  constexpr int kLanes = kBytes / 4;
+  Float<kBytes> even[kVectors], odd[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    even[v] = Float<kBytes>{};
+    odd[v] = Float<kBytes>{};
+    if (add) Load<kBytes>(y + v * kLanes, even[v]);
+  }
+  int64_t i = 0;
+  for (; i + 2 <= n; i += 2) {
+    const float a = c[i * c_stride];
+    const float b = c[(i + 1) * c_stride];
+    const float* row = x + i * x_stride;
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      Float<kBytes> p, q;
+      Load<kBytes>(row + v * kLanes, p);
+      Load<kBytes>(row + x_stride + v * kLanes, q);
+      even[v] += a * p;
+      odd[v] += b * q;
+    }
+  }
+  if (i < n) {
+    const float a = c[i * c_stride];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      Float<kBytes> p;
+      Load<kBytes>(x + i * x_stride + v * kLanes, p);
+      even[v] += a * p;
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) Store<kBytes>(even[v] + odd[v], y + v * kLanes);
+}
+
+template <int kBytes>
+RETORT_INLINE void Combine(const float* c, int64_t c_stride, int64_t n, const float* x,
+                           int64_t x_stride, int64_t width, bool add, float* y) {
+  constexpr int kLanes = kBytes / 4;
+  int64_t w = 0;
+  for (; w + 4 * kLanes <= width; w += 4 * kLanes) {
+    CombineBlock<kBytes, 4>(c, c_stride, n, x + w, x_stride, add, y + w);
+  }
+  if (w + 2 * kLanes <= width) {
+    CombineBlock<kBytes, 2>(c, c_stride, n, x + w, x_stride, add, y + w);
+    w += 2 * kLanes;
+  }
+  if (w + kLanes <= width) {
+    CombineBlock<kBytes, 1>(c, c_stride, n, x + w, x_stride, add, y + w);
+    w += kLanes;
+  }
+  for (; w < width; ++w) {
+    float sum = add ? y[w] : 0.0f;
+    for (int64_t i = 0; i < n; ++i) sum += c[i * c_stride] * x[i * x_stride + w];
+    y[w] = sum;
+  }
+}
+
+template <int kBytes>
+RETORT_INLINE float Dot(const float* a, const float* b, int64_t n) {
+  constexpr int kLanes = kBytes / 4;
+  Float<kBytes> sum{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Float<kBytes> p, q;
+    Load<kBytes>(a + i, p);
+    Load<kBytes>(b + i, q);
+    sum += p * q;
+  }
+  float total = Sum<kBytes>(sum);
+  for (; i < n; ++i) total += a[i] * b[i];
+  return total;
+}
+
+#if defined(__x86_64__)
+template <typename Kernel>
+__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))) void RunAvx512(
+    const Kernel& kernel) {
+  kernel.template Run<64>();
+}
+template <typename Kernel>
+__attribute__((target("avx2,fma"))) void RunAvx2(const Kernel& kernel) {
+  kernel.template Run<32>();
+}
+#endif
+
+enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+
+inline InstructionSet DetectInstructionSet() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    return InstructionSet::kAvx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::kAvx2;
+#endif
+  return InstructionSet::kBaseline;
+}
+
+template <typename Kernel>
+void Dispatch(const Kernel& kernel) {
+  static const InstructionSet set = DetectInstructionSet();
+#if defined(__x86_64__)
+  if (set == InstructionSet::kAvx512) return RunAvx512(kernel);
+  if (set == InstructionSet::kAvx2) return RunAvx2(kernel);
+#endif
+  kernel.template Run<16>();
+}
+
+}  // namespace retort::model::simd
