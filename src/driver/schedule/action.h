@@ -52,6 +52,12 @@ struct JournalCheckpoint {
   std::string name;
   std::string manifest_digest;
 };
+// The checkpoint could not be written; training goes on, the older ones stay.
+struct CheckpointFailed {
+  int64_t step = 0;
+  std::string name;
+  std::string message;
+};
 // Older than what the job keeps: forget it, then delete it.
 struct DropCheckpoint {
   std::string name;
@@ -104,7 +110,7 @@ struct JobStopped {
 
 using Action =
     std::variant<SendMessage, KillWorker, JournalBundle, JournalCommit, JournalCheckpoint,
-                 DropCheckpoint, CleanCheckpoints, CheckpointUnusable, JournalEpoch, JournalEval,
-                 ProgressNoted, Warn, JobFailed, JobDone, JobStopped>;
+                 CheckpointFailed, DropCheckpoint, CleanCheckpoints, CheckpointUnusable,
+                 JournalEpoch, JournalEval, ProgressNoted, Warn, JobFailed, JobDone, JobStopped>;
 
 }  // namespace retort::driver

@@ -49,7 +49,7 @@ void Scheduler::FinishCheckpoint() {
       return Fail(message, {v1::ROLE_LEARNER, checkpoint_failures_.begin()->first});
     }
     failed_checkpoint_ = current_;  // Go on training; the older ones stay.
-    Emit(Warn{message});
+    Emit(CheckpointFailed{current_, name, message});
     return;
   }
   checkpoints_.push_back(current_);

@@ -83,6 +83,7 @@ class SimulatedCluster {
   void Do(const JournalCheckpoint& checkpoint);
   void Do(const DropCheckpoint& drop);
   void Do(const CleanCheckpoints&) {}
+  void Do(const CheckpointFailed&) {}
   void Do(const CheckpointUnusable& unusable);
   void Do(const JournalEpoch& epoch);
   void Do(const JournalEval& eval);
