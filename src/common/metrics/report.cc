@@ -95,7 +95,7 @@ std::string Tiles(const ReportInput& input) {
     AddTile("hero", "Held-out exact match", from, Percent(last.exact_match()),
             absl::StrFormat("%d rows, greedy, version %d", last.rows(), last.version()), &out);
   }
-  AddScalarTile(input.steps, "Reward", "env/reward_mean", "mean score, first and last step", &out);
+  AddScalarTile(input.steps, "Reward", "env/reward_mean", "first and last step", &out);
   AddScalarTile(input.steps, "KL to the reference", "objective/kl", "nats per sequence", &out);
   if (!ScalarEnds(input.steps, "env/reward_mean")) {
     AddScalarTile(input.steps, "Loss", "loss", "first and last step", &out);

@@ -37,7 +37,7 @@ function ticks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map(m => m * power).find(s => s >= raw * 0.999) || 10 * power;
   const result = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + span * 1e-9; ++i) result.push(i * step);
+  for (let i = Math.ceil(low / step - 1e-9) + 0; i * step <= high + span * 1e-9; ++i) result.push(i === 0 ? 0 : i * step);
   return result;
 }
 function tickText(value, all, percent) {
@@ -69,6 +69,16 @@ function smooth(values) {
     weight = keep * weight + (1 - keep);
     return mean / weight;
   });
+}
+
+// Whether smoothing helps: the typical bend of the curve is above a hundredth of its range.
+function noisy(values) {
+  const bends = [];
+  for (let i = 1; i + 1 < values.length; ++i) {
+    if (values[i - 1] !== null && values[i] !== null && values[i + 1] !== null) bends.push(Math.abs(values[i - 1] - 2 * values[i] + values[i + 1]));
+  }
+  const range = extent([values]);
+  return bends.length > 0 && bends.sort((a, b) => a - b)[bends.length >> 1] > 0.01 * (range[1] - range[0]);
 }
 
 // ---- Charts. All of them share one cross-hair step.
@@ -119,8 +129,8 @@ class Chart {
   }
   draw() {
     const w = this.plot.clientWidth || 340, h = this.plot.clientHeight || 168;
-    if (this.drawn === w) return;
-    this.drawn = w;
+    if (this.drawn === w + "x" + h) return;
+    this.drawn = w + "x" + h;
     this.plot.replaceChildren();
     const {spec} = this, {xs} = spec, bars = spec.kind === "bars";
     const sums = bars ? xs.map((_, i) => spec.series.reduce((sum, s) => sum + (s.values[i] || 0), 0)) : null;
@@ -130,7 +140,7 @@ class Chart {
     const svg = shape(this.plot, "svg", {viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": spec.title});
     const yTicks = ticks(range[0], range[1], h > 200 ? 5 : 4);
     const labels = yTicks.map(v => tickText(v, yTicks, spec.percent));
-    const left = 10 + 6.4 * Math.max(...labels.map(t => t.length)), right = w - 8, top = 8, bottom = h - 22;
+    const left = 10 + 6.4 * Math.max(...labels.map(t => t.length)), right = w - 8, top = spec.fill ? 24 : 8, bottom = h - 22;
     const half = bars ? (xs.length > 1 ? (xs[1] - xs[0]) / 2 : 0.5) : 0;
     const low = xs[0] - half, high = xs[xs.length - 1] + half + (xs.length === 1 && !bars ? 1 : 0);
     this.frame = {left, width: right - left, low, high, top, bottom};
@@ -140,7 +150,7 @@ class Chart {
       shape(svg, "line", {x1: left, x2: right, y1: this.y(v), y2: this.y(v), class: v === 0 ? "zero" : "gridline"});
       shape(svg, "text", {x: left - 6, y: this.y(v) + 4, "text-anchor": "end"}, labels[i]);
     });
-    for (const v of ticks(low, high, Math.max(2, Math.floor(w / 90))).filter(v => Number.isInteger(v) && v >= 0)) {
+    for (const v of ticks(low, high, Math.max(3, Math.floor(w / 75))).filter(v => Number.isInteger(v) && v >= 0)) {
       const anchor = this.x(v) > right - 12 ? "end" : this.x(v) < left + 8 ? "start" : "middle";
       shape(svg, "text", {x: this.x(v), y: h - 5, "text-anchor": anchor}, v.toLocaleString("en-US"));
     }
@@ -162,7 +172,7 @@ class Chart {
     const stroke = series.color || color(index);
     if (this.spec.kind === "points") { this.drawPoints(svg, series, stroke); return; }
     const known = series.values.filter(v => v !== null).length;
-    if (known > 40) {
+    if (known > 40 && noisy(series.values)) {
       this.path(svg, series.values, {stroke, "stroke-width": 1, opacity: 0.3});
       this.path(svg, smooth(series.values), {stroke, "stroke-width": 2});
     } else {
@@ -198,7 +208,7 @@ class Chart {
         const v = s.values[i];
         if (!v) return;
         shape(svg, "rect", {x: begin.toFixed(2), width: width.toFixed(2), y: this.y(sum + v).toFixed(2),
-                            height: Math.max(0, this.y(sum) - this.y(sum + v)).toFixed(2), fill: s.color || color(n)});
+                            height: Math.max(0, this.y(sum) - this.y(sum + v)).toFixed(2), fill: s.color || color(n), class: "bar"});
         sum += v;
       });
     });
@@ -252,7 +262,6 @@ function learning() {
   taken.add("loss");
   lines("learning", "Lengths", "tokens", [["tokens/queries_len_mean", "prompt"], ["tokens/responses_len_mean", "response"]], {floor: 0});
   if (!data.series["tokens/responses_len_mean"]) lines("learning", "Response length", "tokens", [["completions/mean_length", ""]], {floor: 0});
-  lines("learning", "Completions cut off", "share without EOS", [["completions/clipped_ratio", ""]], {percent: true, floor: 0});
 }
 function policy() {
   lines("policy", "Entropy", "nats per token", [["ppo/policy/entropy", ""]], {floor: 0});
@@ -264,7 +273,8 @@ function policy() {
   lines("policy", "KL of the update", "nats per token", [["ppo/policy/approxkl", "approx"], ["ppo/policy/policykl", "policy"]]);
   lines("policy", "Clipped", "share of tokens", [["ppo/policy/clipfrac", "policy"], ["ppo/val/clipfrac", "value"]], {percent: true, floor: 0});
   lines("policy", "Value function", "explained variance", [["ppo/val/var_explained", ""]]);
-  lines("policy", "Value error", "", [["ppo/val/error", ""]], {floor: 0});
+  lines("policy", "Value error", "mean square", [["ppo/val/error", ""]], {floor: 0});
+  lines("policy", "Completions cut off", "share without EOS", [["completions/clipped_ratio", ""]], {percent: true, floor: 0});
 }
 function system() {
   const phases = Object.entries(data.phases.seconds).filter(([name]) => name !== "step" && name !== "idle");
@@ -385,9 +395,23 @@ function theme() {
   button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
   label();
 }
+// The last chart of a grid takes what its row has left.
+function fill(grid) {
+  for (const columns of [2, 3]) {
+    let cells = 0;
+    for (const chart of grid.children) {
+      const size = chart.classList.contains("full") ? columns : chart.classList.contains("wide") ? 2 : 1;
+      if (cells % columns + size > columns) cells += columns - cells % columns;
+      cells += size;
+    }
+    const spare = (columns - cells % columns) % columns;
+    if (spare) grid.lastElementChild.classList.add(`grow${columns}-${spare}`);
+  }
+}
 for (const part of [theme, learning, policy, system, samples, everything]) part();
 for (const id of ["learning", "policy", "system"]) {
   const grid = document.getElementById(id);
   if (!grid.children.length) { grid.previousElementSibling.remove(); grid.remove(); }
+  else fill(grid);
 }
 })();
