@@ -12,7 +12,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 bool IsSft(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_SFT; }
-bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 bool HasPath(const v1::JobSpec& spec) { return spec.policy().has_path(); }
 bool GeneratesNothing(const v1::JobSpec& spec) { return IsSft(spec) && spec.eval().every() == 0; }
 
@@ -71,6 +70,8 @@ void ClearBelow(const v1::JobSpec& spec, const std::string& path, Message* messa
 }
 
 }  // namespace
+
+bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 
 std::string WhyIgnored(const v1::JobSpec& spec, absl::string_view field) {
   const Rule* rule = RuleFor(spec, field);

@@ -9,6 +9,8 @@
 
 namespace retort::job {
 
+bool IsPpo(const v1::JobSpec& spec);
+
 // Why the job does not read `field` (or the section around it), or "" if it does.
 std::string WhyIgnored(const v1::JobSpec& spec, absl::string_view field);
 

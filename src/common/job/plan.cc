@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/job/applicability.h"
 #include "common/job/checks.h"
 #include "common/job/plan_data.h"
 #include "common/job/plan_memory.h"
@@ -13,8 +14,6 @@
 
 namespace retort::job {
 namespace {
-
-bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 
 absl::Status CheckPool(const std::string& pool, v1::Device device, int threads,
                        const FieldPositions& at, const HostFacts& host) {

@@ -6,13 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/dataset.h"
+#include "common/job/applicability.h"
 
 namespace retort::job {
 namespace {
 
 constexpr int64_t kMaxTokenisedBytes = int64_t{32} << 20;
-
-bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 
 bool HasExactMatch(const v1::JobSpec& spec) {
   return std::any_of(spec.rewards().begin(), spec.rewards().end(),
@@ -65,6 +64,10 @@ absl::Status CheckLength(const Fit& fit, int64_t row, int64_t text_tokens,
 
 absl::Status ScanRows(const Fit& fit, const v1::JobSpec& spec, const FieldPositions& at,
                       const text::Tokenizer& tokenizer, Plan* plan) {
+  if (!fit.with_response && fit.generated >= fit.max_tokens) {
+    return at.Error("rollout.max_new_tokens",
+                    absl::StrCat("is ", fit.generated, "; expected less than ", fit.limit));
+  }
   for (const int64_t row : RowsToCheck(fit, &plan->notes)) {
     const data::Row& r = fit.dataset->row(row);
     const auto prompt = tokenizer.Encode(r.prompt, /*add_special_tokens=*/false);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status_macros.h"
+#include "common/job/applicability.h"
 
 namespace retort::job {
 namespace {
@@ -25,8 +26,6 @@ int64_t Product(std::initializer_list<int64_t> factors) {
   }
   return static_cast<int64_t>(product);
 }
-
-bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 
 // Floats that one token keeps alive in every layer until backward.
 int64_t ActivationsPerTokenAndLayer(const layout::ModelConfig& config) {

@@ -7,13 +7,12 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
+#include "common/job/applicability.h"
 
 namespace retort::job {
 namespace {
 
 constexpr int64_t kMaxIndexBytes = int64_t{64} << 20;
-
-bool IsPpo(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 
 // OK if `folder` has model.safetensors, or an index and every file that it names.
 absl::Status CheckWeightFiles(const std::string& folder) {

@@ -1,5 +1,7 @@
 #include "common/job/job_file.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -392,6 +394,20 @@ TEST(JobFileTest, LoadJob_File_PathsRelativeToItsFolder) {
   EXPECT_EQ(spec->data().train(), ResolvePath(folder, "train.jsonl"));
   EXPECT_EQ(LoadJob(folder + "/none.yaml").status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(LoadJob(folder).ok());
+}
+
+TEST(JobFileTest, LoadJob_EveryExample_Accepted) {
+  const char* source = std::getenv("RETORT_SOURCE_DIR");
+  if (source == nullptr) GTEST_SKIP() << "RETORT_SOURCE_DIR is not set (ctest sets it)";
+  int loaded = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(std::string(source) + "/examples")) {
+    if (entry.path().extension() != ".yaml") continue;
+    const auto spec = LoadJob(entry.path().string());
+    EXPECT_TRUE(spec.ok()) << spec.status();
+    ++loaded;
+  }
+  EXPECT_GT(loaded, 0);
 }
 
 TEST(JobFileTest, Positions_GivenKeys_WhereTheyStand) {
