@@ -24,10 +24,10 @@ fi
 cd "$top"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-build/bin/quickstart-data --seed "$seed" --out "$out/start"
+build/bin/quickstart-data --seed "$seed" --out "$out/data"
 build/bin/retort run examples/quickstart/sft.yaml --set "seed=$seed" --set "output.dir=$out/sft" \
-  --set "data.train=$out/start/sft.jsonl" --set "data.validation=$out/start/heldout.jsonl" \
-  --set "policy.init.config=$out/start/model"
+  --set "data.train=$out/data/train.jsonl" --set "data.validation=$out/data/heldout.jsonl" \
+  --set "policy.init.config=$out/data/model"
 build/bin/retort run examples/quickstart/ppo.yaml --set "seed=$seed" --set "output.dir=$out/ppo" \
-  --set "data.train=$out/start/train.jsonl" --set "data.validation=$out/start/heldout.jsonl" \
+  --set "data.train=$out/data/train.jsonl" --set "data.validation=$out/data/heldout.jsonl" \
   --set "policy.path=$out/sft/model"

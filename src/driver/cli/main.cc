@@ -1,0 +1,89 @@
+// The program `retort`: the command line and, inside `run`, the driver.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "common/base/log.h"
+#include "common/job/job_file.h"
+#include "common/job/plan.h"
+#include "common/rpc/build_version.h"
+#include "driver/cli/run_command.h"
+#include "driver/cli/worker_tools.h"
+
+namespace retort::driver {
+namespace {
+
+constexpr int kBadInput = 2;
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "retort: %s\n", std::string(status.message()).c_str());
+  return kBadInput;
+}
+
+int Print(const absl::StatusOr<std::string>& text) {
+  if (!text.ok()) return Fail(text.status());
+  std::fputs(text->c_str(), stdout);
+  return 0;
+}
+
+void AddRun(CLI::App& app, RunOptions& options) {
+  CLI::App* const run = app.add_subcommand("run", "Run a job with local workers, or resume one");
+  auto* const job = run->add_option("job", options.job_path, "Job file (YAML)");
+  run->add_option("--resume", options.resume_dir, "Go on with the run in this folder")
+      ->excludes(job);
+  run->add_option("--set", options.overrides, "Override a field: a.b.c=value; repeatable")
+      ->take_all();
+  run->add_flag("--workers-external,--external", options.external_workers,
+                "Start no workers; print the mpirun line and wait for them");
+  run->add_option("--workers", "local (default) or external")
+      ->check(CLI::IsMember({"local", "external"}))
+      ->each(
+          [&options](const std::string& kind) { options.external_workers = kind == "external"; });
+  run->add_option("--listen", options.listen,
+                  "HOST:PORT of the driver (default: a free loopback port)");
+  run->add_option("--failpoint", options.failpoints,
+                  "For tests of recovery: WORKER:NAME=ACTION[@HIT], such as "
+                  "rollout-0:rollout.generate=kill@2")
+      ->group("")
+      ->take_all();
+}
+
+// Sub-commands of retort-worker; their own --help tells the flags.
+void AddWorkerTools(CLI::App& app) {
+  app.add_subcommand("generate", "Generate text with a model folder")->prefix_command();
+  app.add_subcommand("score", "Log-probabilities of a text under a model folder")->prefix_command();
+}
+
+int Main(int argc, char** argv) {
+  InitLogging("retort", LogLevel::kWarning);
+  CLI::App app("Retort: reinforcement learning and distillation for language models.");
+  app.set_version_flag("--version", std::string(rpc::BuildVersion()));
+  app.require_subcommand(1);
+  RunOptions run;
+  AddRun(app, run);
+  std::string plan_path;
+  std::vector<std::string> plan_overrides;
+  CLI::App* const plan = app.add_subcommand("plan", "Check a job file and show what would run");
+  plan->add_option("job", plan_path, "Job file (YAML)")->required();
+  plan->add_option("--set", plan_overrides, "Override a field: a.b.c=value; repeatable")
+      ->take_all();
+  app.add_subcommand("job-reference", "Print every key of the job file as Markdown");
+  AddWorkerTools(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kBadInput;
+  }
+  const std::string command = app.get_subcommands().front()->get_name();
+  if (command == "plan") return Print(job::PlanCommand(plan_path, plan_overrides));
+  if (command == "job-reference") return Print(job::JobReferencePage());
+  if (command == "run") return RunCommand(run);
+  return Fail(ExecWorkerTool(std::vector<std::string>(argv + 1, argv + argc)));
+}
+
+}  // namespace
+}  // namespace retort::driver
+
+int main(int argc, char** argv) { return retort::driver::Main(argc, argv); }
