@@ -5,6 +5,13 @@ find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
 find_package(Protobuf REQUIRED)
 find_package(gRPC REQUIRED)
+# RE2's pkg-config file, which gRPC uses, hands -pthread on to everything that sees gRPC. glibc needs it nowhere, and
+# a Torch room compiled with it could not use the precompiled header, which is compiled without.
+foreach(_re2 re2::re2 PkgConfig::RE2)
+  if(TARGET ${_re2})
+    set_target_properties(${_re2} PROPERTIES INTERFACE_COMPILE_OPTIONS "")
+  endif()
+endforeach()
 find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 find_package(yaml-cpp REQUIRED)
