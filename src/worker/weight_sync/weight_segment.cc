@@ -1,0 +1,33 @@
+#include "worker/weight_sync/weight_segment.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/layout/parameter_layout.h"
+
+namespace retort::worker {
+
+ring::WeightRingShape WeightRingShapeOf(const layout::ModelConfig& config, int lag) {
+  return {.slots = lag + 2,
+          .slot_elements = layout::LayoutFor(config, /*value_head=*/false).published_elements};
+}
+
+absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token) {
+  if (welcome.shared_memory().broker_socket().empty()) {
+    return absl::InvalidArgumentError(
+        "the driver's Welcome names no shared-memory broker for this host");
+  }
+  return ring::BrokerAddress{welcome.shared_memory().broker_socket(), token};
+}
+
+bool UsesWeightRing(const v1::JobSpec& spec) {
+  return spec.algorithm().type() != v1::ALGORITHM_TYPE_SFT || spec.eval().every() > 0;
+}
+
+absl::StatusOr<ring::Segment> OpenWeightSegment(const ring::BrokerAddress& broker,
+                                                const std::string& job_id,
+                                                const ring::WeightRingShape& shape,
+                                                ring::Access access, absl::Duration timeout) {
+  return ring::OpenSegment(broker, absl::StrCat(job_id, "/weights"), ring::WeightRingBytes(shape),
+                           access, timeout);
+}
+
+}  // namespace retort::worker

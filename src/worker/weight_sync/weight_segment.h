@@ -1,0 +1,32 @@
+// The one shared segment of a job on a host that holds the policy's last versions: its name, shape
+// and where it is asked for. Writer and readers must agree on all three.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/layout/model_config.h"
+#include "common/ring/broker_client.h"
+#include "common/ring/segment.h"
+#include "common/ring/weight_ring.h"
+#include "retort/v1/control.pb.h"
+
+namespace retort::worker {
+
+// lag + 2 versions of the published range, so that any uncommitted step can be rolled out again.
+ring::WeightRingShape WeightRingShapeOf(const layout::ModelConfig& config, int lag);
+
+// Where this host's segments are asked for. INVALID_ARGUMENT if the driver named no broker.
+absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token);
+
+// True if some role maps the policy's weights: RL rolls out, SFT only for evaluation.
+bool UsesWeightRing(const v1::JobSpec& spec);
+
+// Errors: those of OpenSegment.
+absl::StatusOr<ring::Segment> OpenWeightSegment(const ring::BrokerAddress& broker,
+                                                const std::string& job_id,
+                                                const ring::WeightRingShape& shape,
+                                                ring::Access access, absl::Duration timeout);
+
+}  // namespace retort::worker
