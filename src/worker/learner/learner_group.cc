@@ -1,0 +1,67 @@
+#include "worker/learner/learner_group.h"
+
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/collective/local_group.h"
+#include "common/collective/shm_collective.h"
+#include "common/ring/segment.h"
+
+namespace retort::worker {
+namespace {
+
+absl::StatusOr<std::unique_ptr<collective::Collective>> Alone() {
+  RETORT_ASSIGN_OR_RETURN(auto group, collective::MakeLocalGroup(1));
+  return std::move(group.front());
+}
+
+absl::StatusOr<std::unique_ptr<collective::Collective>> OverSharedMemory(
+    const v1::FormGroup& command, const GroupPlace& place) {
+  collective::SharedMemorySource memory;
+  memory.open = [broker = place.broker](
+                    const std::string& name, int64_t bytes,
+                    absl::Duration timeout) -> absl::StatusOr<std::shared_ptr<std::byte>> {
+    RETORT_ASSIGN_OR_RETURN(
+        ring::Segment segment,
+        ring::OpenSegment(broker, name, bytes, ring::Access::kReadWrite, timeout));
+    return ring::ShareMemory(std::move(segment));
+  };
+  memory.drop = [broker = place.broker](const std::string& prefix) {
+    return ring::DropSegments(broker, prefix, absl::Seconds(5));
+  };
+  collective::ShmGroup group;
+  group.name = absl::StrCat(place.job_id, "/learner/e", command.epoch(), "g", command.generation());
+  group.rank = command.rank();
+  group.world_size = command.world_size();
+  return collective::MakeShmCollective(group, memory);
+}
+
+// Roles are given out in rank order (scorer, rollout, learner), so the learners are mpirun's last
+// ranks.
+absl::StatusOr<std::unique_ptr<collective::Collective>> OverMpi(const v1::FormGroup& command,
+                                                                const GroupPlace& place) {
+  if (place.mpi == nullptr) {
+    return absl::FailedPreconditionError(
+        "cluster.learner.collective is mpi, but mpirun did not start this process");
+  }
+  std::vector<int> members(command.world_size());
+  std::iota(members.begin(), members.end(), place.mpi->place().world_size - command.world_size());
+  return place.mpi->MakeCollective(members, command.generation(), {});
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<collective::Collective>> MakeLearnerGroup(
+    const v1::FormGroup& command, const GroupPlace& place) {
+  if (command.world_size() < 1 || command.rank() < 0 || command.rank() >= command.world_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("FormGroup names rank ", command.rank(), " of ", command.world_size()));
+  }
+  if (command.collective() == v1::COLLECTIVE_KIND_MPI) return OverMpi(command, place);
+  return command.world_size() == 1 ? Alone() : OverSharedMemory(command, place);
+}
+
+}  // namespace retort::worker

@@ -1,0 +1,241 @@
+#include "worker/learner/learner_role.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/failpoint.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/ring/fd_broker.h"
+#include "common/ring/weight_ring.h"
+#include "worker/learner/learner.h"
+#include "worker/learner/learner_group.h"
+#include "worker/weight_sync/weight_segment.h"
+
+namespace retort::worker {
+namespace {
+
+constexpr absl::Duration kFetchDeadline = absl::Seconds(60);
+constexpr absl::Duration kSegmentDeadline = absl::Seconds(30);
+
+// Acts on one command after the other. A command that fails is reported with its fence; the driver
+// decides.
+class LearnerRole {
+ public:
+  LearnerRole(DriverSession& session, const LearnerOptions& options, LearnerJob job)
+      : session_(session), options_(options), job_(std::move(job)) {}
+  ~LearnerRole() { session_.SetArrivalHook(nullptr); }
+
+  absl::Status Run();
+
+ private:
+  absl::Status ServeBroker();
+  absl::Status Handle(const v1::DriverMessage& command);
+  absl::Status Form(const v1::FormGroup& command);
+  absl::Status Train(const v1::TrainStep& command);
+  absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
+  absl::Status SendTrained(const v1::TrainStep& command, const TrainedStep& trained);
+  absl::Status Checkpoint(const v1::WriteCheckpoint& command);
+  absl::Status Export(const v1::ExportModel& command);
+  std::function<absl::Status()> Progress(const v1::Fence& fence);
+  bool IsStale(uint64_t epoch) const { return learner_ == nullptr || epoch != epoch_; }
+
+  DriverSession& session_;
+  const LearnerOptions options_;
+  const LearnerJob job_;
+  std::unique_ptr<ring::FdBroker> broker_;
+  AbortableGroup abortable_;
+  std::unique_ptr<Learner> learner_;
+  uint64_t epoch_ = 0;
+};
+
+absl::Status LearnerRole::Run() {
+  RETORT_RETURN_IF_ERROR(ServeBroker());
+  // A rank that waits for its peers must hear of a new group, or of the end, at once.
+  session_.SetArrivalHook([this](const v1::DriverMessage* command) {
+    if (command == nullptr) {
+      abortable_.Abort("this rank was asked to stop");
+    } else if (command->has_form_group()) {
+      abortable_.Abort("the driver forms a new group");
+    }
+  });
+  while (true) {
+    RETORT_ASSIGN_OR_RETURN(const std::optional<v1::DriverMessage> command, session_.NextCommand());
+    if (!command.has_value()) return absl::OkStatus();
+    RETORT_RETURN_IF_ERROR(Handle(*command));
+  }
+}
+
+absl::Status LearnerRole::ServeBroker() {
+  const v1::SharedMemoryPlan& plan = session_.welcome().shared_memory();
+  if (!plan.serve_broker()) return absl::OkStatus();
+  ring::FdBrokerOptions options;
+  options.socket = plan.broker_socket();
+  options.token = options_.token;
+  RETORT_ASSIGN_OR_RETURN(broker_, ring::FdBroker::Start(options));
+  return absl::OkStatus();
+}
+
+// Errors returned from here end the process; those of the work itself were reported.
+absl::Status LearnerRole::Handle(const v1::DriverMessage& command) {
+  v1::Fence fence;
+  absl::Status status;
+  if (command.has_form_group()) {
+    fence.set_epoch(command.form_group().epoch());
+    status = Form(command.form_group());
+  } else if (command.has_train_step()) {
+    fence = command.train_step().fence();
+    status = Train(command.train_step());
+  } else if (command.has_write_checkpoint()) {
+    fence.set_epoch(command.write_checkpoint().epoch());
+    fence.set_step(command.write_checkpoint().step());
+    status = Checkpoint(command.write_checkpoint());
+  } else if (command.has_export_model()) {
+    fence.set_epoch(command.export_model().epoch());
+    status = Export(command.export_model());
+  } else {
+    LogWarning("command ignored: not a learner's kind={}", static_cast<int>(command.kind_case()));
+  }
+  if (status.ok() || session_.stopping()) return absl::OkStatus();
+  LogError("command failed step={} error=\"{}\"", fence.step(), status.ToString());
+  return session_.ReportFailure(fence, status);
+}
+
+absl::Status LearnerRole::Form(const v1::FormGroup& command) {
+  learner_.reset();
+  abortable_.Set(nullptr);
+  epoch_ = command.epoch();
+  RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker,
+                          BrokerOf(session_.welcome(), options_.token));
+  const std::string& job_id = session_.welcome().job_id();
+  RETORT_ASSIGN_OR_RETURN(
+      std::shared_ptr<collective::Collective> group,
+      MakeLearnerGroup(command, {.job_id = job_id, .broker = broker, .mpi = options_.mpi}));
+  abortable_.Set(group);
+  std::optional<ring::Segment> ring;
+  if (command.rank() == 0 && UsesWeightRing(job_.spec)) {
+    RETORT_ASSIGN_OR_RETURN(
+        ring, OpenWeightSegment(broker, job_id,
+                                WeightRingShapeOf(job_.policy.config, job_.spec.algorithm().lag()),
+                                ring::Access::kReadWrite, kSegmentDeadline));
+  }
+  RETORT_ASSIGN_OR_RETURN(learner_, Learner::Start(&job_, group, std::move(ring), command.epoch(),
+                                                   command.checkpoint()));
+  LogInfo("group formed epoch={} generation={} rank={} world_size={} step={} weights={}",
+          command.epoch(), command.generation(), command.rank(), command.world_size(),
+          learner_->state().step, learner_->state().weight_digest.ToHex());
+  v1::WorkerMessage message;
+  v1::LearnerReady& ready = *message.mutable_learner_ready();
+  ready.set_epoch(command.epoch());
+  ready.set_generation(command.generation());
+  ready.set_step(learner_->state().step);
+  ready.set_weight_digest(learner_->state().weight_digest.ToHex());
+  for (const v1::PublishedVersion& published : learner_->published())
+    *ready.add_published() = published;
+  return session_.Send(message);
+}
+
+std::function<absl::Status()> LearnerRole::Progress(const v1::Fence& fence) {
+  return [this, fence, done = int64_t{0}]() mutable -> absl::Status {
+    RETORT_RETURN_IF_ERROR(Failpoint("learner.micro_batch"));
+    if (session_.stopping()) return absl::CancelledError("the session ends");
+    session_.ReportProgress(fence, ++done);
+    return absl::OkStatus();
+  };
+}
+
+absl::Status LearnerRole::Train(const v1::TrainStep& command) {
+  if (IsStale(command.fence().epoch())) return absl::OkStatus();
+  StepInput input;
+  RETORT_ASSIGN_OR_RETURN(const bool complete, Fetch(command, &input));
+  if (!complete) return absl::OkStatus();
+  RETORT_ASSIGN_OR_RETURN(
+      const TrainedStep trained,
+      learner_->Train(command.fence().step(), std::move(input), Progress(command.fence())));
+  RETORT_RETURN_IF_ERROR(Failpoint("learner.before_report"));
+  return SendTrained(command, trained);
+}
+
+// False when some rank lacks an artifact: all ranks then wait for the next attempt.
+absl::StatusOr<bool> LearnerRole::Fetch(const v1::TrainStep& command, StepInput* input) {
+  if (!job_.reinforcement()) {
+    input->rows.assign(command.rows().begin(), command.rows().end());
+    return true;
+  }
+  const absl::Duration start = Clock::Real()->Now();
+  const std::vector<v1::TrainBundle> bundles(command.bundles().begin(), command.bundles().end());
+  const absl::StatusOr<FetchedBundles> fetched = FetchBundles(
+      bundles, [this](const v1::ArtifactRef& ref) { return session_.Fetch(ref, kFetchDeadline); });
+  const int64_t lacking = fetched.ok() ? static_cast<int64_t>(fetched->failures.size()) : 1;
+  const at::Tensor total = at::tensor({lacking}, at::kLong);
+  RETORT_RETURN_IF_ERROR(learner_->group().AllReduceSum(total));
+  RETORT_RETURN_IF_ERROR(fetched.status());
+  for (const FetchFailure& failure : fetched->failures) {
+    LogWarning("fetch failed artifact={} address={} error=\"{}\"", failure.ref.artifact_id(),
+               failure.ref.address(), failure.status.ToString());
+    v1::WorkerMessage message;
+    v1::FetchFailed& report = *message.mutable_fetch_failed();
+    *report.mutable_fence() = command.fence();
+    *report.mutable_bundle() = failure.bundle;
+    report.set_artifact_id(failure.ref.artifact_id());
+    report.set_address(failure.ref.address());
+    report.set_message(std::string(failure.status.message()).substr(0, 4096));
+    RETORT_RETURN_IF_ERROR(session_.Send(message));
+  }
+  if (total.item<int64_t>() > 0) return false;
+  input->bundles = *std::move(fetched);
+  input->fetch_seconds = absl::ToDoubleSeconds(Clock::Real()->Now() - start);
+  return true;
+}
+
+absl::Status LearnerRole::SendTrained(const v1::TrainStep& command, const TrainedStep& trained) {
+  v1::WorkerMessage message;
+  v1::TrainReport& report = *message.mutable_train_report();
+  *report.mutable_fence() = command.fence();
+  report.set_rank(learner_->group().rank());
+  *report.mutable_published() = trained.published;
+  report.set_state_digest(trained.state_digest.ToHex());
+  report.set_bad_step(trained.outcome.bad);
+  report.set_bad_batch_path(trained.bad_batch_path);
+  if (learner_->group().rank() == 0) *report.mutable_record() = trained.outcome.record;
+  return session_.Send(message);
+}
+
+absl::Status LearnerRole::Checkpoint(const v1::WriteCheckpoint& command) {
+  if (IsStale(command.epoch())) return absl::OkStatus();
+  RETORT_ASSIGN_OR_RETURN(const Digest manifest,
+                          learner_->WriteCheckpoint(command.step(), command.epoch()));
+  v1::WorkerMessage message;
+  v1::CheckpointReport& report = *message.mutable_checkpoint_report();
+  report.set_epoch(command.epoch());
+  report.set_step(command.step());
+  report.set_rank(learner_->group().rank());
+  report.set_name(command.name());
+  if (learner_->group().rank() == 0) report.set_manifest_digest(manifest.ToHex());
+  return session_.Send(message);
+}
+
+absl::Status LearnerRole::Export(const v1::ExportModel& command) {
+  if (IsStale(command.epoch())) return absl::OkStatus();
+  RETORT_ASSIGN_OR_RETURN(const Digest weights, learner_->Export(command.path()));
+  v1::WorkerMessage message;
+  v1::ExportReport& report = *message.mutable_export_report();
+  report.set_epoch(command.epoch());
+  report.set_path(command.path());
+  report.set_weight_digest(weights.ToHex());
+  return session_.Send(message);
+}
+
+}  // namespace
+
+absl::Status RunLearner(DriverSession& session, const LearnerOptions& options) {
+  RETORT_ASSIGN_OR_RETURN(LearnerJob job,
+                          LoadLearnerJob(session.welcome().spec(), session.welcome().run_dir()));
+  return LearnerRole(session, options, std::move(job)).Run();
+}
+
+}  // namespace retort::worker
