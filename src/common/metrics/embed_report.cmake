@@ -1,7 +1,7 @@
 # cmake -DOUT=FILE -P embed_report.cmake: writes report_assets.cc from report/*.
 set(folder ${CMAKE_CURRENT_LIST_DIR}/report)
 set(text "#include \"common/metrics/report_assets.h\"\n\nnamespace retort::metrics {\n\n")
-foreach(asset Page:page.html Style:style.css Script:script.js)
+foreach(asset Page:page.html Style:style.css Charts:chart.js Script:page.js)
   string(REPLACE ":" ";" pair ${asset})
   list(GET pair 0 name)
   list(GET pair 1 file)

@@ -172,7 +172,7 @@ std::string Render(const ReportInput& input, const ReportLimits& limits) {
                    {"NOTES", Escape(data.notes)},
                    {"DATA", ScriptJson(data.json)},
                    {"STYLE", std::string(kReportStyle)},
-                   {"SCRIPT", std::string(kReportScript)}});
+                   {"SCRIPT", absl::StrCat(kReportCharts, kReportScript)}});
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace retort::metrics {
 
 extern const absl::string_view kReportPage;  // HTML with @PLACEHOLDERS@.
 extern const absl::string_view kReportStyle;
-extern const absl::string_view kReportScript;
+extern const absl::string_view kReportCharts;  // Script: class Chart.
+extern const absl::string_view kReportScript;  // Script: what the page shows.
 
 }  // namespace retort::metrics
