@@ -1,0 +1,238 @@
+// Saving, finding and loading, and what is left after a kill at each durable action.
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
+#include "common/checkpoint/reader.h"
+#include "common/checkpoint/scratch_checkpoint.h"
+#include "common/checkpoint/writer.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace retort::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+FoundCheckpoint Newest(const std::string& directory) {
+  const auto search = FindNewestCheckpoint(directory);
+  EXPECT_TRUE(search.ok()) << search.status();
+  EXPECT_TRUE(search->newest.has_value());
+  return *search->newest;
+}
+
+ShardTensors Load(const FoundCheckpoint& found, const ElementRange& range) {
+  const auto blank = [&] { return at::full({range.size()}, -1.0f); };
+  const ShardTensors out = {blank(), blank(), blank()};
+  const absl::Status status = LoadRange(found, range, out);
+  EXPECT_TRUE(status.ok()) << status;
+  return out;
+}
+
+void ExpectHolds(const FoundCheckpoint& found, int64_t step) {
+  EXPECT_EQ(found.manifest.step, step);
+  EXPECT_EQ(found.manifest.state, State(step));
+  const ShardTensors got = Load(found, {0, kTotal});
+  const ShardTensors want = Arena(step);
+  EXPECT_TRUE(at::equal(got.params, want.params));
+  EXPECT_TRUE(at::equal(got.exp_avg, want.exp_avg));
+  EXPECT_TRUE(at::equal(got.exp_avg_sq, want.exp_avg_sq));
+}
+
+TEST(CheckpointTest, SaveAndLoad_AnyPairOfWorldSizes_SameBits) {
+  for (const int writers : {1, 2, 3, 8}) {
+    const std::string directory = EmptyDirectory(absl::StrCat("worlds_", writers));
+    ASSERT_TRUE(Save({directory, 20, 1}, writers).ok());
+    const FoundCheckpoint found = Newest(directory);
+    ExpectHolds(found, 20);
+    for (const int readers : {2, 5}) {
+      for (int rank = 0; rank < readers; ++rank) {
+        const ElementRange range = SliceOf(kTotal, rank, readers);
+        EXPECT_TRUE(at::equal(Load(found, range).exp_avg, Slice(Arena(20), range).exp_avg));
+      }
+    }
+  }
+}
+
+TEST(CheckpointTest, Versions_LoadedByNumber_OthersNotFound) {
+  const std::string directory = EmptyDirectory("versions");
+  ASSERT_TRUE(Save({directory, 20, 1}, 2, {19, 20}).ok());
+  const FoundCheckpoint found = Newest(directory);
+  at::Tensor weights = at::zeros({kPublished});
+  ASSERT_TRUE(LoadWeightVersion(found, 19, weights).ok());
+  EXPECT_TRUE(at::equal(weights, Published(19)));
+  EXPECT_EQ(LoadWeightVersion(found, 18, weights).code(), absl::StatusCode::kNotFound);
+}
+
+TEST(CheckpointTest, NoDirectory_NothingFoundNoProblem) {
+  const auto search = FindNewestCheckpoint(EmptyDirectory("none"));
+  ASSERT_TRUE(search.ok());
+  EXPECT_FALSE(search->newest.has_value());
+  EXPECT_TRUE(search->problems.empty());
+}
+
+TEST(CheckpointTest, SameStepAgain_ReplacesIt) {
+  const std::string directory = EmptyDirectory("again");
+  ASSERT_TRUE(Save({directory, 20, 1}, 2).ok());
+  ASSERT_TRUE(Save({directory, 20, 2}, 3).ok());
+  EXPECT_EQ(Newest(directory).manifest.epoch, 2u);
+  EXPECT_THAT(*ListDirectory(directory), testing::ElementsAre("step-20"));
+}
+
+// Flips one byte in each region of each file, cuts each file, and removes each file: the older
+// checkpoint is used and the message names the file.
+TEST(CheckpointTest, DamagedFile_NamedAndPassedOver) {
+  const std::string directory = EmptyDirectory("damaged");
+  ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
+  ASSERT_TRUE(Save({directory, 20, 1}, 2, {20}).ok());
+  const std::string folder = directory + "/step-20";
+  const auto expect_fallback = [&](const std::string& name, const std::string& how) {
+    const auto search = FindNewestCheckpoint(directory);
+    ASSERT_TRUE(search.ok()) << search.status();
+    ASSERT_TRUE(search->newest.has_value()) << name << how;
+    EXPECT_EQ(search->newest->manifest.step, 10) << name << how;
+    ASSERT_EQ(search->problems.size(), 1u) << name << how;
+    EXPECT_THAT(search->problems[0], HasSubstr(folder + "/" + name)) << how;
+  };
+  const std::vector<std::string> names = *ListDirectory(folder);
+  ASSERT_EQ(names.size(), 4u);
+  for (const std::string& name : names) {
+    const std::string path = folder + "/" + name;
+    const std::string whole = *ReadFile(path, 1 << 20);
+    for (size_t at : {size_t{0}, whole.size() / 3, whole.size() - 2}) {
+      std::string flipped = whole;
+      flipped[at] ^= 0x10;
+      ASSERT_TRUE(WriteFileDurably(path, flipped).ok());
+      expect_fallback(name, absl::StrCat(" flipped at ", at));
+    }
+    for (size_t length : {size_t{0}, size_t{7}, whole.size() / 2, whole.size() - 1}) {
+      if (name == kManifestName && length == whole.size() - 1) continue;  // Only its newline.
+      ASSERT_TRUE(WriteFileDurably(path, whole.substr(0, length)).ok());
+      expect_fallback(name, absl::StrCat(" cut at ", length));
+    }
+    ASSERT_TRUE(WriteFileDurably(path, whole + "x").ok());
+    expect_fallback(name, " too long");
+    fs::remove(path);
+    expect_fallback(name, " removed");
+    ASSERT_TRUE(WriteFileDurably(path, whole).ok());
+  }
+  ASSERT_TRUE(WriteFileDurably(folder + "/extra", "x").ok());
+  expect_fallback("extra", " added");
+}
+
+TEST(CheckpointTest, FolderUnderAnotherStepsName_Refused) {
+  const std::string directory = EmptyDirectory("renamed");
+  ASSERT_TRUE(Save({directory, 20, 1}, 1).ok());
+  fs::rename(directory + "/step-20", directory + "/step-21");
+  EXPECT_EQ(VerifyCheckpoint(directory + "/step-21").status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(CheckpointTest, Commit_ForeignOrMissingFile_RefusedAndNothingCommitted) {
+  const std::string directory = EmptyDirectory("foreign");
+  const CheckpointTarget target{directory, 20, 1};
+  ASSERT_TRUE(Save(target, 1).ok());
+  Manifest manifest = Newest(directory).manifest;
+  ASSERT_TRUE(RemoveRecursively(directory).ok());
+
+  ASSERT_TRUE(BeginCheckpoint(target).ok());
+  EXPECT_EQ(CommitCheckpoint(target, manifest).status().code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(WriteShard(target, 0, 1, kTotal, Arena(20)).ok());
+  ASSERT_TRUE(WriteFileDurably(StagingFolder(target) + "/foreign", "x").ok());
+  EXPECT_THAT(std::string(CommitCheckpoint(target, manifest).status().message()),
+              HasSubstr("another writer"));
+  EXPECT_FALSE(FindNewestCheckpoint(directory)->newest.has_value());
+}
+
+TEST(CheckpointTest, Commit_NumberThatIsNotFinite_Refused) {
+  const std::string directory = EmptyDirectory("not_finite");
+  const CheckpointTarget target{directory, 20, 1};
+  ASSERT_TRUE(Save(target, 1).ok());
+  Manifest manifest = Newest(directory).manifest;
+  manifest.state.kl_coef = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_FALSE(CommitCheckpoint(target, manifest).ok());
+}
+
+TEST(CheckpointTest, WeightVersion_WrongDigest_Refused) {
+  const std::string directory = EmptyDirectory("wrong_digest");
+  const CheckpointTarget target{directory, 20, 1};
+  ASSERT_TRUE(BeginCheckpoint(target).ok());
+  EXPECT_EQ(WriteWeightVersion(target, 20, DigestOf("other"), Published(20)).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(CheckpointTest, Retain_KeepsTheNewest_ClearsOldStaging) {
+  const std::string directory = EmptyDirectory("retain");
+  for (const int64_t step : {5, 10, 20, 100}) ASSERT_TRUE(Save({directory, step, 1}, 1).ok());
+  ASSERT_TRUE(BeginCheckpoint({directory, 90, 1}).ok());
+  ASSERT_TRUE(BeginCheckpoint({directory, 110, 1}).ok());
+  ASSERT_TRUE(WriteFileDurably(directory + "/notes.txt", "mine").ok());
+  ASSERT_TRUE(RetainNewest(directory, 2).ok());
+  EXPECT_THAT(*ListDirectory(directory),
+              testing::ElementsAre("notes.txt", "step-100", "step-110.tmp-1", "step-20"));
+}
+
+TEST(CheckpointTest, FailedSave_OlderOneStays) {
+  const std::string directory = EmptyDirectory("failed_save");
+  ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
+  ASSERT_TRUE(BeginCheckpoint({directory, 20, 1}).ok());
+  const std::string shard = StagingFolder({directory, 20, 1}) + "/shard-0-of-2.safetensors";
+  ASSERT_EQ(symlink("/dev/full", shard.c_str()), 0);
+  EXPECT_EQ(WriteShard({directory, 20, 1}, 0, 2, kTotal, Slice(Arena(20), SliceOf(kTotal, 0, 2)))
+                .status()
+                .code(),
+            absl::StatusCode::kResourceExhausted);
+  ExpectHolds(Newest(directory), 10);
+}
+
+struct KillPoint {
+  const char* spec;
+  int64_t survives;  // The step that a restart loads.
+};
+
+class CheckpointKillTest : public testing::TestWithParam<KillPoint> {};
+
+// A process that dies at any durable action leaves the committed checkpoint or the one before.
+TEST_P(CheckpointKillTest, Kill_RestartLoadsAWholeCheckpoint) {
+  const std::string directory = EmptyDirectory(
+      absl::StrCat("kill_",
+                   testing::UnitTest::GetInstance()->current_test_info()->value_param() == nullptr
+                       ? ""
+                       : std::to_string(GetParam().survives),
+                   "_", GetParam().spec));
+  ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
+  EXPECT_EXIT(
+      {
+        (void)ArmFailpoints({absl::StrCat(GetParam().spec)});
+        (void)Save({directory, 20, 1}, 2, {20});
+        (void)RetainNewest(directory, 1);
+        _exit(0);
+      },
+      testing::KilledBySignal(SIGKILL), "");
+  const auto search = FindNewestCheckpoint(directory);
+  ASSERT_TRUE(search.ok()) << search.status();
+  EXPECT_TRUE(search->problems.empty());
+  ASSERT_TRUE(search->newest.has_value());
+  ExpectHolds(*search->newest, GetParam().survives);
+  // The next attempt, of the next epoch, succeeds on what was left.
+  ASSERT_TRUE(Save({directory, 20, 2}, 2, {20}).ok());
+  ASSERT_TRUE(RetainNewest(directory, 1).ok());
+  ExpectHolds(Newest(directory), 20);
+  EXPECT_THAT(*ListDirectory(directory), testing::ElementsAre("step-20"));
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryDurableAction, CheckpointKillTest,
+                         testing::Values(KillPoint{"checkpoint.shard=kill@1", 10},
+                                         KillPoint{"checkpoint.shard=kill@2", 10},
+                                         KillPoint{"checkpoint.shard_written=kill@2", 10},
+                                         KillPoint{"checkpoint.version=kill", 10},
+                                         KillPoint{"checkpoint.manifest=kill", 10},
+                                         KillPoint{"checkpoint.rename=kill", 10},
+                                         KillPoint{"checkpoint.committed=kill", 20},
+                                         KillPoint{"checkpoint.retain=kill", 20}));
+
+}  // namespace
+}  // namespace retort::checkpoint
