@@ -239,32 +239,45 @@ ElementRange SliceOf(int64_t total, int rank, int world_size) {
   return {boundary(rank), boundary(rank + 1)};
 }
 
-std::string EncodeManifest(const Manifest& manifest) {
+namespace {
+
+Json ContentOf(const Manifest& manifest) {
   Json shards = Json::array(), versions = Json::array();
   for (const ShardRecord& shard : manifest.shards) shards.push_back(ToJson(shard));
   for (const VersionRecord& version : manifest.versions) versions.push_back(ToJson(version));
-  const Json root = {{"format_version", manifest.format_version},
-                     {"step", manifest.step},
-                     {"epoch", manifest.epoch},
-                     {"world_size", manifest.world_size},
-                     {"total_elements", manifest.total_elements},
-                     {"published_elements", manifest.published_elements},
-                     {"config_digest", manifest.config_digest.ToHex()},
-                     {"shards", shards},
-                     {"versions", versions},
-                     {"state", ToJson(manifest.state)}};
-  return root.dump(1) + "\n";
+  return {{"format_version", manifest.format_version},
+          {"step", manifest.step},
+          {"epoch", manifest.epoch},
+          {"world_size", manifest.world_size},
+          {"total_elements", manifest.total_elements},
+          {"published_elements", manifest.published_elements},
+          {"config_digest", manifest.config_digest.ToHex()},
+          {"shards", shards},
+          {"versions", versions},
+          {"state", ToJson(manifest.state)}};
 }
 
-absl::StatusOr<Manifest> DecodeManifest(absl::string_view text, absl::string_view source) {
-  const std::string where(source);
-  const absl::StatusOr<Json> root = ParseJson(text, source, /*max_depth=*/8);
+// The content of the envelope {digest, manifest}, if the digest fits.
+absl::StatusOr<Json> OpenEnvelope(absl::string_view text, const std::string& source) {
+  absl::StatusOr<Json> root = ParseJson(text, source, /*max_depth=*/8);
   if (!root.ok()) return absl::DataLossError(root.status().message());
-  Fields fields(*root, where, "");
+  Fields fields(*root, source, "");
+  const Digest digest = fields.DigestField("digest");
+  fields.Object("manifest");
+  RETORT_RETURN_IF_ERROR(fields.Finish());
+  Json content = std::move((*root)["manifest"]);
+  if (DigestOf(content.dump()) != digest) {
+    return absl::DataLossError(
+        absl::StrCat(source, ": its contents changed, the digest does not fit"));
+  }
+  return content;
+}
+
+absl::StatusOr<Manifest> ReadContent(const Json& content, const std::string& source) {
+  Fields fields(content, source, "");
   Manifest manifest;
   manifest.format_version = fields.Integer<int64_t>("format_version");
-  if (root->is_object() && root->contains("format_version") &&
-      manifest.format_version != kFormatVersion) {
+  if (content.contains("format_version") && manifest.format_version != kFormatVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat(source, ": checkpoint format ", manifest.format_version, ", this build reads ",
                      kFormatVersion, "; use the release that wrote it"));
@@ -276,20 +289,35 @@ absl::StatusOr<Manifest> DecodeManifest(absl::string_view text, absl::string_vie
   manifest.published_elements = fields.Integer<int64_t>("published_elements");
   manifest.config_digest = fields.DigestField("config_digest");
   for (const Json& item : fields.List("shards")) {
-    RETORT_ASSIGN_OR_RETURN(
-        ShardRecord shard,
-        ReadShard(item, where, absl::StrCat("shards[", manifest.shards.size(), "]")));
+    const std::string path = absl::StrCat("shards[", manifest.shards.size(), "]");
+    RETORT_ASSIGN_OR_RETURN(ShardRecord shard, ReadShard(item, source, path));
     manifest.shards.push_back(std::move(shard));
   }
   for (const Json& item : fields.List("versions")) {
-    RETORT_ASSIGN_OR_RETURN(
-        VersionRecord version,
-        ReadVersion(item, where, absl::StrCat("versions[", manifest.versions.size(), "]")));
+    const std::string path = absl::StrCat("versions[", manifest.versions.size(), "]");
+    RETORT_ASSIGN_OR_RETURN(VersionRecord version, ReadVersion(item, source, path));
     manifest.versions.push_back(std::move(version));
   }
   manifest.state = ReadState(fields.Object("state"), &fields);
   RETORT_RETURN_IF_ERROR(fields.Finish());
-  RETORT_RETURN_IF_ERROR(CheckManifest(manifest, source));
+  return manifest;
+}
+
+}  // namespace
+
+std::string EncodeManifest(const Manifest& manifest) {
+  const Json content = ContentOf(manifest);
+  // Reading and writing again gives the same text, so the digest needs no canonical form of its
+  // own.
+  const Json root = {{"digest", DigestOf(content.dump()).ToHex()}, {"manifest", content}};
+  return root.dump(1) + "\n";
+}
+
+absl::StatusOr<Manifest> DecodeManifest(absl::string_view text, absl::string_view source) {
+  const std::string where(source);
+  RETORT_ASSIGN_OR_RETURN(const Json content, OpenEnvelope(text, where));
+  RETORT_ASSIGN_OR_RETURN(const Manifest manifest, ReadContent(content, where));
+  RETORT_RETURN_IF_ERROR(CheckManifest(manifest, where));
   return manifest;
 }
 

@@ -76,7 +76,8 @@ struct Manifest {
   bool operator==(const Manifest&) const = default;
 };
 
-// Doubles are written so that reading them back gives the same bits.
+// {"digest", "manifest"}: the digest covers the manifest itself. Doubles are written so that
+// reading them back gives the same bits.
 std::string EncodeManifest(const Manifest& manifest);
 
 // Errors: DATA_LOSS "<source>: ..." naming the field that is missing, unknown, of the wrong type or

@@ -30,6 +30,14 @@ TEST(ManifestTest, RoundTrip_SameBits) {
   EXPECT_EQ(*DecodeShardRecord(EncodeShardRecord(shard), "r"), shard);
 }
 
+// What EncodeManifest would write of this content.
+std::string Sealed(const Json& content) {
+  return Json{{"digest", DigestOf(content.dump()).ToHex()}, {"manifest", content}}.dump();
+}
+Json ContentOf(const Manifest& manifest) {
+  return (*ParseJson(EncodeManifest(manifest), "m"))["manifest"];
+}
+
 // Calls `visit` with a path to every object and every list inside `value`.
 template <typename Visit>
 void ForEachField(Json& value, const std::string& path, const Visit& visit) {
@@ -49,12 +57,12 @@ void ForEachField(Json& value, const std::string& path, const Visit& visit) {
 }
 
 TEST(ManifestTest, Decode_AnyFieldMissing_DataLossNamesIt) {
-  Json root = *ParseJson(EncodeManifest(Example()), "m");
+  Json root = ContentOf(Example());
   int fields = 0;
   ForEachField(root, "", [&](Json& object, const std::string& key, const std::string& name) {
     const Json saved = object;
     object.erase(key);
-    const absl::Status status = DecodeManifest(root.dump(), "dir/MANIFEST.json").status();
+    const absl::Status status = DecodeManifest(Sealed(root), "dir/MANIFEST.json").status();
     object = saved;
     ++fields;
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << name;
@@ -64,11 +72,11 @@ TEST(ManifestTest, Decode_AnyFieldMissing_DataLossNamesIt) {
 }
 
 TEST(ManifestTest, Decode_AnyFieldOfWrongType_DataLossNamesIt) {
-  Json root = *ParseJson(EncodeManifest(Example()), "m");
+  Json root = ContentOf(Example());
   ForEachField(root, "", [&](Json& object, const std::string& key, const std::string& name) {
     const Json saved = object[key];
     object[key] = true;
-    const absl::Status status = DecodeManifest(root.dump(), "m").status();
+    const absl::Status status = DecodeManifest(Sealed(root), "m").status();
     object[key] = saved;
     if (name == "format_version") return;
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << name;
@@ -77,17 +85,28 @@ TEST(ManifestTest, Decode_AnyFieldOfWrongType_DataLossNamesIt) {
   });
 }
 
+TEST(ManifestTest, Decode_DigestMissingOrWrong_DataLoss) {
+  const Json content = ContentOf(Example());
+  EXPECT_EQ(DecodeManifest(Json{{"manifest", content}}.dump(), "m").status().message(),
+            "m: field digest is missing");
+  const absl::Status wrong =
+      DecodeManifest(Json{{"digest", Digest().ToHex()}, {"manifest", content}}.dump(), "m")
+          .status();
+  EXPECT_EQ(wrong.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(wrong.message(), "m: its contents changed, the digest does not fit");
+}
+
 TEST(ManifestTest, Decode_UnknownField_Refused) {
-  Json root = *ParseJson(EncodeManifest(Example()), "m");
+  Json root = ContentOf(Example());
   root["state"]["momentum"] = 1;
-  EXPECT_EQ(DecodeManifest(root.dump(), "m").status().message(),
+  EXPECT_EQ(DecodeManifest(Sealed(root), "m").status().message(),
             "m: field state.momentum is unknown");
 }
 
 TEST(ManifestTest, Decode_OtherFormatVersion_FailedPrecondition) {
-  Json root = *ParseJson(EncodeManifest(Example()), "m");
+  Json root = ContentOf(Example());
   root["format_version"] = 2;
-  EXPECT_EQ(DecodeManifest(root.dump(), "m").status().code(),
+  EXPECT_EQ(DecodeManifest(Sealed(root), "m").status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 
