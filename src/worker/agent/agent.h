@@ -18,9 +18,9 @@ struct AgentOptions {
   std::string worker_binary;  // What is spawned: normally this program itself.
   std::string driver_address;
   std::string token_file;  // Children read the token from it.
-  rpc::TlsFiles tls;
-  std::string incarnation;                   // 32 hex digits.
-  std::vector<std::string> child_arguments;  // Passed on to every child, after the others.
+  rpc::TlsFiles tls = {};
+  std::string incarnation;                        // 32 hex digits.
+  std::vector<std::string> child_arguments = {};  // Passed on to every child, after the others.
   absl::Duration welcome_deadline = absl::Seconds(60);
   Clock* clock = Clock::Real();
 };

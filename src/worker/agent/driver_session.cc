@@ -179,6 +179,7 @@ class DriverSession::Impl {
   }
 
   void Finish() {
+    if (std::exchange(finished_, true)) return;
     termination_.reset();
     if (client_ != nullptr) {
       const absl::Status goodbye = client_->Finish(kGoodbyeDeadline);
@@ -222,6 +223,7 @@ class DriverSession::Impl {
   std::unique_ptr<rpc::Server> server_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> terminated_{false};
+  bool finished_ = false;
   Mutex hook_mutex_;  // Held while the hook runs.
   std::function<void(const v1::DriverMessage*)> hook_ ABSL_GUARDED_BY(hook_mutex_);
   Mutex progress_mutex_;

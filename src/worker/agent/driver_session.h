@@ -31,13 +31,13 @@ namespace retort::worker {
 struct DriverSessionOptions {
   std::string driver_address;
   rpc::AccessToken token;
-  rpc::TlsFiles tls;
+  rpc::TlsFiles tls = {};
   std::string incarnation;               // 32 hex digits.
   v1::Role role = v1::ROLE_UNSPECIFIED;  // UNSPECIFIED: the driver gives one; mpi_rank is set then.
   int32_t index = 0;
-  std::optional<int32_t> mpi_rank;
-  std::optional<int32_t> mpi_world_size;
-  std::string artifact_listen;  // Empty: a free port of the driver's loopback address.
+  std::optional<int32_t> mpi_rank = {};
+  std::optional<int32_t> mpi_world_size = {};
+  std::string artifact_listen = {};  // Empty: a free port of the driver's loopback address.
   absl::Duration welcome_deadline =
       absl::Seconds(60);  // mpirun may start workers before the driver listens.
   Clock* clock = Clock::Real();
@@ -64,10 +64,10 @@ class DriverSession {
   // yet. Cheap: long work asks between tokens or micro-batches and gives up.
   bool stopping() const;
 
-  // `hook` is called on an internal thread for each command as it arrives, and with nullptr once when
-  // the session stops (at once, here, if it is stopping already); it must not block. The learner aborts
-  // its collective from it. Replaces the hook before; an empty function clears it and returns only when
-  // no call of the old one is running (so not to be called from the hook).
+  // `hook` is called on an internal thread for each command as it arrives, and with nullptr once
+  // when the session stops (at once, here, if it is stopping already); it must not block. The
+  // learner aborts its collective from it. Replaces the hook before; an empty function clears it
+  // and returns only when no call of the old one is running (so not to be called from the hook).
   void SetArrivalHook(std::function<void(const v1::DriverMessage*)> hook);
 
   // Never blocks. Errors as AttachClient::Send.
