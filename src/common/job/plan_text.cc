@@ -27,7 +27,7 @@ std::string DataText(const Plan& plan) {
   const double passes = static_cast<double>(plan.steps) * static_cast<double>(plan.slots_per_step) /
                         static_cast<double>(plan.train_rows);
   return absl::StrFormat(
-      "%d rows, %.1f passes; longest prompt %d tokens, longest sequence %d of %d", plan.train_rows,
+      "%d rows, %.3g passes; longest prompt %d tokens, longest sequence %d of %d", plan.train_rows,
       passes, plan.longest_prompt, plan.longest_sequence, plan.context);
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/text/utf8.h"
+#include "yaml-cpp/depthguard.h"
 #include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/exceptions.h"
 #include "yaml-cpp/mark.h"
@@ -222,6 +223,9 @@ absl::StatusOr<YamlNode> ParseYaml(absl::string_view text, const std::string& so
     YAML::Parser parser(stream);
     // Never in a loop: on a stray "]" it returns true for ever, a document without end.
     if (parser.HandleNextDocument(builder)) parser.HandleNextDocument(builder);
+  } catch (const YAML::DeepRecursion& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(builder.Where(error.mark), ": nested deeper than ", kMaxYamlDepth, " levels"));
   } catch (const YAML::Exception& error) {
     // Before what the builder found: events of broken text need not mean what its author meant.
     return absl::InvalidArgumentError(

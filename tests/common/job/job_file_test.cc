@@ -155,6 +155,7 @@ TEST(JobFileTest, Parse_BadYaml_FileLineColumnAndWhat) {
   for (const ErrorCase& c : cases) {
     EXPECT_THAT(ErrorOf(Replace(kPpoJob, c.from, c.to)), StartsWith(c.want)) << c.name;
   }
+  EXPECT_THAT(ErrorOf(std::string(100000, '[')), StartsWith("job.yaml:1:1: nested deeper than 64"));
   EXPECT_THAT(ErrorOf("- a\n"), StartsWith("job.yaml:1:1: the job is a list; expected a section"));
   EXPECT_THAT(ErrorOf("text"), StartsWith("job.yaml:1:1: the job is text; expected a section"));
   EXPECT_THAT(ErrorOf(""), StartsWith("job.yaml:1:1: name is missing; expected a string"));

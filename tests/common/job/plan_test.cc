@@ -381,7 +381,7 @@ TEST_F(PlanTest, Describe_Plan_ShowsRolesBytesAndNotes) {
                         "data.validation=validation.jsonl", "eval.every=20"}));
   for (const char* want :
        {"sort (ppo)\n", "  steps         60, each 8 prompts, 16 samples, 4 optimizer updates\n",
-        "20 rows, 24.0 passes; longest prompt 6 tokens, longest sequence 10 of 64",
+        "20 rows, 24 passes; longest prompt 6 tokens, longest sequence 10 of 64",
         "1 bundle a step; step k uses policy version max(0, k - 1); importance sampling applied",
         "4 of 20 rows in 1 bundle", "3 versions x ", "  rollout            5         1", "KV cache",
         "moments", "on 4 cores", "notes\n  - ", "oversubscribed: 7 threads on 4 cores"}) {
