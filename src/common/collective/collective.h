@@ -45,7 +45,7 @@ struct CollectiveOptions {
   absl::Duration join_deadline = absl::Minutes(5);
   // How long a wait spins before it sleeps: peers usually arrive within microseconds of each other,
   // and processes that share cores must not burn them.
-  absl::Duration spin = absl::Microseconds(30);
+  absl::Duration spin = absl::Microseconds(100);
 };
 
 enum class ElementType { kFloat32, kFloat64, kInt64, kByte };  // kByte: moved, never summed.

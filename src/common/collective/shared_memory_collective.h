@@ -22,7 +22,7 @@
 
 namespace retort::collective {
 
-inline constexpr int64_t kStageHalfBytes = int64_t{1} << 20;
+inline constexpr int64_t kStageHalfBytes = int64_t{1} << 18;
 
 // Of the control segment of a group.
 int64_t GroupSegmentBytes(int world_size);

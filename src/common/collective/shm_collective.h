@@ -39,7 +39,7 @@ struct ShmGroup {
       name;  // Unique to job, epoch and generation, e.g. "JOB/learner/e1g3"; never used twice.
   int rank = 0;
   int world_size = 1;  // 1 .. 1024
-  CollectiveOptions options;
+  CollectiveOptions options{};
 };
 
 // Waits (CollectiveOptions::join_deadline) until all ranks have joined. Rank 0 drops the segment
