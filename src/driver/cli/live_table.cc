@@ -29,7 +29,7 @@ constexpr Column kScalars[] = {
     {"entropy", 8, 3, {"objective/entropy", "entropy"}},
     {"grad", 8, 3, {"grad_norm", nullptr}},
     {"length", 7, 1, {"completions/mean_length", nullptr}},
-    {"tok/s", 8, 0, {"tokens_per_second", nullptr}},
+    {"tok/s", 8, 0, {"rollout/tokens_per_second", "learner/tokens_per_second"}},
 };
 constexpr const char* kPhases[] = {"generate", "score", "train", "idle"};
 constexpr int kPhaseWidth = 10;
@@ -107,6 +107,14 @@ void LiveTable::Step(const v1::StepRecord& record, int workers_alive, int worker
   timer_.Finished(record.step(), clock_->Now());
   if (rows_++ % kRowsPerHeader == 0) PrintAbove(TableHeader());
   PrintAbove(TableRow(record));
+}
+
+void LiveTable::Workers(int alive, int total) {
+  workers_alive_ = alive;
+  workers_total_ = total;
+  ClearStatus();
+  DrawStatus();
+  std::fflush(out_);
 }
 
 void LiveTable::Eval(const v1::EvalRecord& record) {

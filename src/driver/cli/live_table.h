@@ -41,6 +41,7 @@ class LiveTable {
   LiveTable(std::FILE* out, bool terminal, int64_t total_steps, std::string job_name, Clock* clock);
 
   void Step(const v1::StepRecord& record, int workers_alive, int workers_total);
+  void Workers(int alive, int total);  // Between steps.
   void Eval(const v1::EvalRecord& record);
   // A line of its own among the rows: a worker was respawned, a checkpoint was written.
   void Note(absl::string_view line);

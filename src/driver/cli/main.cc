@@ -19,7 +19,7 @@ constexpr int kBadInput = 2;
 
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "retort: %s\n", std::string(status.message()).c_str());
-  return kBadInput;
+  return ExitCodeOf(status);
 }
 
 int Print(const absl::StatusOr<std::string>& text) {
@@ -34,20 +34,24 @@ void AddRun(CLI::App& app, RunOptions& options) {
   run->add_option("--resume", options.resume_dir, "Go on with the run in this folder")
       ->excludes(job);
   run->add_option("--set", options.overrides, "Override a field: a.b.c=value; repeatable")
-      ->take_all();
-  run->add_flag("--workers-external,--external", options.external_workers,
-                "Start no workers; print the mpirun line and wait for them");
-  run->add_option("--workers", "local (default) or external")
+      ->allow_extra_args(false);
+  run->add_option("--workers",
+                  "local (default), or external: print the mpirun line and wait for workers")
       ->check(CLI::IsMember({"local", "external"}))
       ->each(
           [&options](const std::string& kind) { options.external_workers = kind == "external"; });
   run->add_option("--listen", options.listen,
-                  "HOST:PORT of the driver (default: a free loopback port)");
+                  "With --workers=external: HOST:PORT to wait at (default: a free loopback port)");
+  run->add_option("--tls-cert", options.tls.certificate_file,
+                  "PEM certificate for --listen; without TLS only loopback is allowed");
+  run->add_option("--tls-key", options.tls.key_file, "Its PEM key");
+  run->add_option("--tls-ca", options.tls.ca_file,
+                  "Workers must show a certificate that it signed");
   run->add_option("--failpoint", options.failpoints,
                   "For tests of recovery: WORKER:NAME=ACTION[@HIT], such as "
                   "rollout-0:rollout.generate=kill@2")
       ->group("")
-      ->take_all();
+      ->allow_extra_args(false);
 }
 
 // Sub-commands of retort-worker; their own --help tells the flags.
@@ -68,7 +72,7 @@ int Main(int argc, char** argv) {
   CLI::App* const plan = app.add_subcommand("plan", "Check a job file and show what would run");
   plan->add_option("job", plan_path, "Job file (YAML)")->required();
   plan->add_option("--set", plan_overrides, "Override a field: a.b.c=value; repeatable")
-      ->take_all();
+      ->allow_extra_args(false);
   app.add_subcommand("job-reference", "Print every key of the job file as Markdown");
   AddWorkerTools(app);
   try {

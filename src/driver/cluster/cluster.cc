@@ -163,6 +163,11 @@ std::vector<ClusterEffect> Cluster::OnChildExited(const v1::ChildExited& exited,
   Detach(place);
   place.state = State::kAbsent;
   place.since = now;
+  if (blamed && exited.signal() == 0 && exited.exit_code() == kExitBadInput && !shutting_down_) {
+    out.push_back(
+        GiveUpEffect{*worker, absl::StrCat(NameOf(*worker), " cannot use its input"), true});
+    return out;
+  }
   if (blamed) CountDeath(*worker, place, place.cause.empty() ? cause : place.cause, out);
   place.cause.clear();
   const bool gave_up = !out.empty() && std::holds_alternative<GiveUpEffect>(out.back());
@@ -238,6 +243,11 @@ ConnectionId Cluster::ConnectionOf(WorkerId worker) const {
 absl::string_view Cluster::IncarnationOf(WorkerId worker) const {
   const auto it = places_.find(worker);
   return it == places_.end() ? absl::string_view() : it->second.incarnation;
+}
+
+int64_t Cluster::PidOf(WorkerId worker) const {
+  const auto it = places_.find(worker);
+  return it == places_.end() ? 0 : it->second.pid;
 }
 
 int Cluster::running() const {

@@ -62,10 +62,11 @@ struct CloseEffect {
   ConnectionId connection;
   absl::Status status;
 };
-// The job cannot go on: `worker` died too often.
+// The job cannot go on: `worker` died too often, or says that its input is at fault.
 struct GiveUpEffect {
   WorkerId worker;
   std::string message;
+  bool bad_input = false;
 };
 using ClusterEffect =
     std::variant<SpawnEffect, KillEffect, JoinedEffect, LostEffect, CloseEffect, GiveUpEffect>;
@@ -105,6 +106,7 @@ class Cluster {
   const WorkerId* WorkerOf(ConnectionId connection) const;
   ConnectionId ConnectionOf(WorkerId worker) const;  // 0: not joined.
   absl::string_view IncarnationOf(WorkerId worker) const;
+  int64_t PidOf(WorkerId worker) const;
   int expected() const { return static_cast<int>(places_.size()); }
   int joined() const { return joined_; }
   int deaths() const { return total_deaths_; }
@@ -139,6 +141,9 @@ class Cluster {
   int joined_ = 0;
   int total_deaths_ = 0;
 };
+
+// Exit status of a worker whose input is at fault: starting it again does not help.
+inline constexpr int kExitBadInput = 2;
 
 // How a child ended, for people: "killed by signal 9", "exit code 1".
 std::string DescribeExit(const v1::ChildExited& exited);

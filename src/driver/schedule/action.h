@@ -96,17 +96,15 @@ struct Warn {
 // tells more.
 struct JobFailed {
   std::string message;
-  WorkerId worker;  // Role unspecified: none.
+  WorkerId worker;         // Role unspecified: none.
+  bool bad_input = false;  // A file or value of the job is at fault: trying again does not help.
 };
 struct JobDone {
   std::string weight_digest;
   std::string model_path;
 };
 // After StopRequested. The run can be resumed from its newest checkpoint.
-struct JobStopped {
-  int64_t next_step = 0;        // Of the newest commit.
-  int64_t checkpoint_step = 0;  // 0: there is none.
-};
+struct JobStopped {};
 
 using Action =
     std::variant<SendMessage, KillWorker, JournalBundle, JournalCommit, JournalCheckpoint,

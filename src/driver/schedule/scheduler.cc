@@ -93,7 +93,7 @@ void Scheduler::On(const Tick&) {
     }
   }
   if (!over_ && stopping_ && now_ - stop_at_ > absl::Seconds(config_.stop_seconds)) {
-    Emit(JobStopped{commits_.empty() ? 0 : commits_.rbegin()->first + 1, NewestCheckpoint()});
+    Emit(JobStopped{});
     over_ = true;
   }
 }
@@ -229,10 +229,10 @@ void Scheduler::JournalBundleEvent(BundleEventKind kind, v1::BundleKind bundle_k
   Emit(std::move(entry));
 }
 
-void Scheduler::Fail(const std::string& message, WorkerId worker) {
+void Scheduler::Fail(const std::string& message, WorkerId worker, bool bad_input) {
   if (over_) return;
   over_ = true;
-  Emit(JobFailed{message, worker});
+  Emit(JobFailed{message, worker, bad_input});
 }
 
 void Scheduler::Refuse(WorkerId worker, absl::string_view what) {
@@ -271,6 +271,7 @@ ScheduleSnapshot Scheduler::snapshot() const {
   snapshot.generation = generation_;
   snapshot.current_step = current_;
   snapshot.committed_steps = commits_.empty() ? 0 : commits_.rbegin()->first + 1;
+  snapshot.newest_checkpoint = NewestCheckpoint();
   snapshot.refused_messages = refused_;
   snapshot.replaying = Replaying();
   return snapshot;

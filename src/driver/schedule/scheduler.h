@@ -34,6 +34,7 @@ struct ScheduleSnapshot {
   int64_t generation = 0;
   int64_t current_step = 0;
   int64_t committed_steps = 0;
+  int64_t newest_checkpoint = 0;  // Its step; 0: none.
   int64_t refused_messages = 0;
   bool replaying = false;
 };
@@ -122,7 +123,7 @@ class Scheduler {
   void Send(WorkerId worker, v1::DriverMessage message);
   void JournalBundleEvent(BundleEventKind kind, v1::BundleKind bundle_kind, HeldKey key,
                           int attempt, WorkerId worker, absl::string_view cause);
-  void Fail(const std::string& message, WorkerId worker = {});
+  void Fail(const std::string& message, WorkerId worker = {}, bool bad_input = false);
   void Refuse(WorkerId worker, absl::string_view what);
   void SetFence(v1::Fence* fence, int64_t step, int attempt) const;
   int64_t LeaseMillis(Phase phase) const;

@@ -11,7 +11,7 @@ namespace retort::driver {
 void Scheduler::DriveLearners() {
   if (group_ == Group::kDown) {
     if (stopping_) {
-      Emit(JobStopped{commits_.empty() ? 0 : commits_.rbegin()->first + 1, NewestCheckpoint()});
+      Emit(JobStopped{});
       over_ = true;
     } else if (learners_.joined_count() == learners_.size()) {
       FormGroup();
@@ -27,7 +27,7 @@ void Scheduler::DriveLearners() {
     return;
   }
   if (stopping_) {
-    Emit(JobStopped{commits_.rbegin()->first + 1, NewestCheckpoint()});
+    Emit(JobStopped{});
     over_ = true;
     return;
   }

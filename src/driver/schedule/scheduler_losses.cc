@@ -195,7 +195,7 @@ void Scheduler::OnWorkFailed(WorkerId worker, const v1::WorkFailed& failed) {
     return OnCheckpointUnusable(failed.message());
   }
   if (code == absl::StatusCode::kInvalidArgument || code == absl::StatusCode::kDataLoss) {
-    return Fail(failed.message(), worker);
+    return Fail(failed.message(), worker, /*bad_input=*/true);
   }
   Kill(worker, absl::StrCat("work failed: ", failed.message()));
 }

@@ -1,0 +1,43 @@
+// Shows a run to a person: the live table fed from the driver's events, and the closing lines.
+#pragma once
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "driver/cli/live_table.h"
+#include "driver/service/run_job.h"
+#include "driver/service/run_observer.h"
+
+namespace retort::driver {
+
+// Not thread-safe; called on the event loop's thread.
+class RunView : public RunObserver {
+ public:
+  // `terminal`: `out` is one, the status line is redrawn in place.
+  RunView(std::FILE* out, bool terminal) : out_(out), terminal_(terminal) {}
+
+  void OnStart(const RunStart& start) override;
+  void OnState(const RunState& state) override;
+  void OnStep(const v1::StepRecord& record) override;
+  void OnEval(const v1::EvalRecord& record) override;
+  void OnNote(absl::string_view line) override;
+  // Clears the status line; the table stays.
+  void Finish();
+
+ private:
+  std::FILE* const out_;
+  const bool terminal_;
+  std::optional<LiveTable> table_;
+  RunState state_;
+};
+
+// What a finished or stopped run prints on stdout, one line each; the last line of a finished run
+// with an evaluation is "held-out exact match: 41.5 % -> 96.2 %".
+std::vector<std::string> ClosingLines(const RunSummary& summary);
+
+// What a failed run prints on stderr: what was wrong, the end of the worker's log, what to do.
+std::vector<std::string> FailureLines(const RunSummary& summary);
+
+}  // namespace retort::driver

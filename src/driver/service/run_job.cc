@@ -1,0 +1,219 @@
+#include "driver/service/run_job.h"
+
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/random_id.h"
+#include "common/base/status_macros.h"
+#include "common/job/job_file.h"
+#include "common/job/plan.h"
+#include "common/metrics/report.h"
+#include "common/rpc/access_token.h"
+#include "common/rpc/build_version.h"
+#include "common/rpc/server.h"
+#include "driver/service/agent_process.h"
+#include "driver/service/job_setup.h"
+#include "driver/store/resume_check.h"
+
+namespace retort::driver {
+namespace {
+
+constexpr absl::Duration kOrphanTimeout = absl::Seconds(15);
+
+// A run that is ready to start.
+struct Prepared {
+  JobIdentity identity;
+  job::Plan plan;
+  JobSetup setup;
+  History history;
+  std::unique_ptr<RunFolder> folder;
+  std::unique_ptr<Journal> journal;
+};
+
+absl::StatusOr<Prepared> PrepareNew(const RunJobOptions& options) {
+  Prepared run;
+  RETORT_ASSIGN_OR_RETURN(const job::LoadedJob loaded,
+                          job::LoadJobWithPositions(options.job_path, options.overrides));
+  run.identity.spec = loaded.spec;
+  const std::string& dir = loaded.spec.output().dir();
+  RETORT_ASSIGN_OR_RETURN(run.plan,
+                          job::MakePlan(loaded.spec, loaded.positions, job::ThisHost(dir)));
+  RETORT_RETURN_IF_ERROR(job::CheckOutputDir(loaded.spec, loaded.positions));
+  RETORT_ASSIGN_OR_RETURN(run.setup, SetUpJob(loaded.spec, run.plan, dir, options.external));
+  run.identity.job_id = RandomHex(16);
+  RETORT_ASSIGN_OR_RETURN(run.identity.inputs, IdentifyInputs(loaded.spec, run.plan));
+  RETORT_ASSIGN_OR_RETURN(RunFolder folder, RunFolder::Create(dir));
+  run.folder = std::make_unique<RunFolder>(std::move(folder));
+  RETORT_RETURN_IF_ERROR(WriteFileAtomically(run.folder->job(), job::JobToYaml(loaded.spec)));
+  RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Create(run.folder->journal(), run.identity));
+  return run;
+}
+
+// The metrics file is for people: after a crash it is written again from the journal.
+absl::Status RewriteMetrics(const std::string& path, Journal& journal) {
+  RETORT_ASSIGN_OR_RETURN(const std::vector<v1::StepRecord> steps, journal.ReadStepRecords());
+  RETORT_ASSIGN_OR_RETURN(const std::vector<v1::EvalRecord> evals, journal.ReadEvalRecords());
+  const std::string fresh = path + ".tmp";
+  RETORT_RETURN_IF_ERROR(RemoveRecursively(fresh));
+  RETORT_ASSIGN_OR_RETURN(metrics::JsonlWriter writer, metrics::JsonlWriter::Open(fresh));
+  auto eval = evals.begin();
+  for (const v1::StepRecord& step : steps) {
+    for (; eval != evals.end() && eval->version() <= step.step(); ++eval) {
+      RETORT_RETURN_IF_ERROR(writer.Append(*eval));
+    }
+    RETORT_RETURN_IF_ERROR(writer.Append(step));
+  }
+  for (; eval != evals.end(); ++eval) RETORT_RETURN_IF_ERROR(writer.Append(*eval));
+  return RenameDurably(fresh, path);
+}
+
+absl::StatusOr<Prepared> PrepareResume(const RunJobOptions& options) {
+  Prepared run;
+  const std::string dir = std::filesystem::absolute(options.resume_dir).lexically_normal().string();
+  const bool slash = dir.size() > 1 && dir.back() == '/';
+  RETORT_ASSIGN_OR_RETURN(RunFolder folder,
+                          RunFolder::Open(slash ? dir.substr(0, dir.size() - 1) : dir));
+  run.folder = std::make_unique<RunFolder>(std::move(folder));
+  RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Open(run.folder->journal()));
+  RETORT_ASSIGN_OR_RETURN(run.identity, run.journal->ReadIdentity());
+  RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(run.identity.spec));
+  JobIdentity now;
+  RETORT_ASSIGN_OR_RETURN(now.inputs, IdentifyInputs(run.identity.spec, run.plan));
+  RETORT_RETURN_IF_ERROR(CheckSameInputs(run.identity, now));
+  RETORT_ASSIGN_OR_RETURN(
+      run.setup, SetUpJob(run.identity.spec, run.plan, run.folder->path(), options.external));
+  RETORT_ASSIGN_OR_RETURN(run.history, run.journal->ReadHistory(run.setup.schedule.TrainBundles()));
+  RETORT_RETURN_IF_ERROR(CheckResumable(*run.journal, run.setup.schedule, run.history));
+  RETORT_RETURN_IF_ERROR(AwaitOrphans(*run.journal, kOrphanTimeout));
+  RETORT_RETURN_IF_ERROR(RewriteMetrics(run.folder->metrics(), *run.journal));
+  RETORT_RETURN_IF_ERROR(RemoveRecursively(run.folder->token()));
+  return run;
+}
+
+metrics::ReportInput MakeReport(const Prepared& run, const RunResult& result, double seconds) {
+  metrics::ReportInput report;
+  report.job_yaml = job::JobToYaml(run.identity.spec);
+  report.name = run.identity.spec.name();
+  report.algorithm = run.plan.algorithm;
+  report.seed = run.identity.spec.seed();
+  report.planned_steps = run.plan.steps;
+  report.wall_seconds = seconds;
+  switch (result.end) {
+    case RunEnd::kDone:
+      report.status = "finished";
+      break;
+    case RunEnd::kStopped:
+      report.status = absl::StrCat("stopped before step ", result.next_step);
+      break;
+    case RunEnd::kFailed:
+      report.status = absl::StrCat("failed: ", result.message);
+      break;
+  }
+  report.facts = {{"Build", std::string(rpc::BuildVersion())},
+                  {"Rollout workers", absl::StrCat(run.setup.schedule.rollouts)},
+                  {"Scorer workers", absl::StrCat(run.setup.schedule.scorers)},
+                  {"Learner ranks", absl::StrCat(run.setup.schedule.learners)},
+                  {"Lag", absl::StrCat(run.setup.schedule.lag)},
+                  {"Run folder", run.folder->path()}};
+  return report;
+}
+
+// Evaluations and the report, from what the journal holds.
+absl::Status Summarise(Prepared& run, RunSummary& summary) {
+  metrics::ReportInput report = MakeReport(run, summary.result, summary.seconds);
+  RETORT_ASSIGN_OR_RETURN(report.steps, run.journal->ReadStepRecords());
+  RETORT_ASSIGN_OR_RETURN(summary.evals, run.journal->ReadEvalRecords());
+  report.evals = summary.evals;
+  if (!report.steps.empty()) report.weight_digest = report.steps.back().weight_digest();
+  return WriteFileAtomically(run.folder->report(), metrics::RenderReport(report));
+}
+
+DriverLoopOptions LoopOptions(Prepared& run, const RunJobOptions& options) {
+  DriverLoopOptions loop;
+  loop.job_id = run.identity.job_id;
+  loop.spec = run.identity.spec;
+  loop.schedule = run.setup.schedule;
+  loop.history = std::move(run.history);
+  loop.threads = run.setup.threads;
+  loop.external = options.external;
+  loop.failpoints = options.failpoints;
+  loop.folder = run.folder.get();
+  loop.journal = run.journal.get();
+  loop.observer = options.observer;
+  loop.stop_signals = options.stop_signals;
+  return loop;
+}
+
+RunStart StartOf(const Prepared& run, const RunJobOptions& options) {
+  RunStart start;
+  start.name = run.identity.spec.name();
+  start.algorithm = run.plan.algorithm;
+  start.run_dir = run.folder->path();
+  start.steps = run.plan.steps;
+  start.samples_per_step = run.plan.samples_per_step;
+  start.first_step = run.history.checkpoints.empty() ? 0 : run.history.checkpoints.back();
+  start.resumed = !options.resume_dir.empty();
+  start.external = options.external;
+  start.token_file = run.folder->token();
+  const ScheduleConfig& schedule = run.setup.schedule;
+  start.workers = schedule.rollouts + schedule.scorers + schedule.learners;
+  start.notes = run.plan.notes;
+  return start;
+}
+
+}  // namespace
+
+absl::StatusOr<RunSummary> RunJob(const RunJobOptions& options) {
+  const absl::Duration began = Clock::Real()->Now();
+  RETORT_ASSIGN_OR_RETURN(
+      Prepared run, options.resume_dir.empty() ? PrepareNew(options) : PrepareResume(options));
+  InitLogging("driver", LogLevel::kInfo, run.folder->logs() + "/driver.log");
+  const rpc::AccessToken token = rpc::AccessToken::Generate();
+  RETORT_RETURN_IF_ERROR(token.WriteFile(run.folder->token()));
+  RETORT_ASSIGN_OR_RETURN(metrics::JsonlWriter metrics,
+                          metrics::JsonlWriter::Open(run.folder->metrics()));
+  const RunStart start = StartOf(run, options);
+  DriverLoopOptions loop_options = LoopOptions(run, options);
+  loop_options.metrics = &metrics;
+  DriverLoop loop(std::move(loop_options));
+  const std::unique_ptr<rpc::AttachService> service = rpc::AttachService::Make(
+      token, [&loop](rpc::AttachEvent event) { loop.Deliver(std::move(event)); });
+  rpc::ServerOptions server_options;
+  server_options.listen = options.listen;
+  server_options.tls = options.tls;
+  server_options.services = {service.get()};
+  RETORT_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
+                          rpc::Server::Start(server_options));
+  std::unique_ptr<AgentProcess> agent;
+  if (!options.external) {
+    agent = std::make_unique<AgentProcess>(
+        AgentProcessOptions{options.worker_program, server->address(), run.folder->token(),
+                            run.folder->LogOf({v1::ROLE_AGENT, 0})});
+  }
+  if (options.observer != nullptr) {
+    RunStart known = start;
+    known.address = server->address();
+    options.observer->OnStart(known);
+  }
+  RunSummary summary;
+  summary.result = loop.Run(service.get(), agent.get());
+  server->Shutdown(absl::Seconds(1));
+  summary.run_dir = run.folder->path();
+  summary.steps = run.plan.steps;
+  summary.seconds = absl::ToDoubleSeconds(Clock::Real()->Now() - began);
+  if (summary.result.bad_input && summary.result.next_step == 0 && options.resume_dir.empty()) {
+    // Nothing was trained: the same command must work once the input is right.
+    RETORT_RETURN_IF_ERROR(RemoveRecursively(summary.run_dir));
+    summary.run_dir.clear();
+    return summary;
+  }
+  const absl::Status summarised = Summarise(run, summary);
+  if (!summarised.ok()) LogError("no report error=\"{}\"", summarised.ToString());
+  return summary;
+}
+
+}  // namespace retort::driver
