@@ -8,6 +8,8 @@ OpRegistry AllOps() {
   RegisterPpoOps(&registry);
   RegisterPpoStepOps(&registry);
   RegisterOptimizerOps(&registry);
+  RegisterModelOps(&registry);
+  RegisterSampleOps(&registry);
   return registry;
 }
 

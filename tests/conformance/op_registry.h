@@ -29,6 +29,8 @@ void RegisterKlOps(OpRegistry* registry);
 void RegisterPpoOps(OpRegistry* registry);
 void RegisterPpoStepOps(OpRegistry* registry);
 void RegisterOptimizerOps(OpRegistry* registry);
+void RegisterModelOps(OpRegistry* registry);
+void RegisterSampleOps(OpRegistry* registry);
 
 // Everything above.
 OpRegistry AllOps();

@@ -218,6 +218,12 @@ absl::Status CheckFamily(const Keys& keys, const std::string& path) {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadModelType(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  RETORT_ASSIGN_OR_RETURN(const Json json, ReadObject(path));
+  return Keys(json, path).String("model_type", std::nullopt);
+}
+
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& folder) {
   const std::string path = folder + "/config.json";
   RETORT_ASSIGN_OR_RETURN(const Json json, ReadObject(path));

@@ -55,6 +55,9 @@ struct ModelConfig {
 // by file and key.
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& folder);
 
+// `model_type` of `folder`/config.json, built or not.
+absl::StatusOr<std::string> ReadModelType(const std::string& folder);
+
 // Texts of config.json (keys of both styles: old libraries ignore rope_parameters without a word)
 // and of generation_config.json. LoadModelConfig reads back an equal config.
 std::string ModelConfigJson(const ModelConfig& config);

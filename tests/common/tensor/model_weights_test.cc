@@ -1,0 +1,194 @@
+#include "common/tensor/model_weights.h"
+
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/tensor/tensor_file.h"
+#include "gtest/gtest.h"
+#include "testing/tiny_model.h"
+
+namespace retort::tensor {
+namespace {
+
+using tiny::RandomArena;
+using tiny::TinyConfig;
+using tiny::ZeroArena;
+
+constexpr char kNorm[] = "model.norm.weight";
+
+class ModelWeightsTest : public ::testing::Test {
+ protected:
+  ModelWeightsTest() : config_(TinyConfig()), source_(RandomArena(config_, false)) {
+    folder_ = absl::StrCat(::testing::TempDir(), "/model_weights_",
+                           ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    EXPECT_TRUE(RemoveRecursively(folder_).ok());
+    EXPECT_TRUE(MakeDirectories(folder_).ok());
+    for (const layout::ParameterEntry& entry : source_.layout().entries) {
+      for (const layout::FileTensor& part : entry.parts) {
+        tensors_[part.name] =
+            source_.flat().narrow(0, part.offset, part.elements()).view(part.shape);
+      }
+    }
+  }
+
+  std::string File(const std::string& name = "model.safetensors") const {
+    return folder_ + "/" + name;
+  }
+  void Write() { ASSERT_TRUE(WriteTensorFile(File(), tensors_).ok()); }
+
+  absl::Status Load() {
+    ParameterArena arena = ZeroArena(config_, false);
+    return LoadModelWeights(folder_, &arena);
+  }
+
+  // Loads what Write() wrote and expects one line that names the file and `part`.
+  void Refused(const std::string& part) {
+    Write();
+    ExpectRefused(Load(), part);
+  }
+  static void ExpectRefused(const absl::Status& status, const std::string& part) {
+    EXPECT_FALSE(status.ok()) << part;
+    EXPECT_NE(status.message().find("safetensors"), absl::string_view::npos) << status.ToString();
+    EXPECT_NE(status.message().find(part), absl::string_view::npos) << status.ToString();
+    EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << status.ToString();
+  }
+
+  layout::ModelConfig config_;
+  ParameterArena source_;
+  std::string folder_;
+  TensorMap tensors_;
+};
+
+TEST_F(ModelWeightsTest, WrittenAndLoaded_EqualBitsAndZeroPadding) {
+  ASSERT_TRUE(WriteModelWeights(folder_, source_).ok());
+  ParameterArena arena = ZeroArena(config_, false);
+  ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
+  EXPECT_TRUE(at::equal(arena.flat(), source_.flat()));
+}
+
+TEST_F(ModelWeightsTest, Write_ReadByTheGenericReader_HuggingFaceNames) {
+  ASSERT_TRUE(WriteModelWeights(folder_, RandomArena(config_, true)).ok());
+  const auto read = ReadTensorFile(File());
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(read->size(), tensors_.size());
+  for (const auto& [name, tensor] : tensors_) EXPECT_TRUE(at::equal(read->at(name), tensor));
+}
+
+TEST_F(ModelWeightsTest, HalfPrecision_Widened) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    for (auto& [name, tensor] : tensors_) tensor = tensor.to(type);
+    Write();
+    ParameterArena arena = ZeroArena(config_, false);
+    ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
+    const layout::ParameterEntry& entry = *arena.layout().Find("model.embed_tokens.weight");
+    EXPECT_TRUE(at::equal(arena.View(entry), tensors_.at(entry.name).to(at::kFloat)));
+  }
+}
+
+TEST_F(ModelWeightsTest, Shards_LoadedThroughTheIndex) {
+  TensorMap parts[2];
+  std::string map;
+  int i = 0;
+  for (const auto& [name, tensor] : tensors_) {
+    parts[i % 2][name] = tensor;
+    absl::StrAppend(&map, i == 0 ? "" : ",", "\"", name, "\": \"part-", i % 2, ".safetensors\"");
+    ++i;
+  }
+  for (int p = 0; p < 2; ++p) {
+    ASSERT_TRUE(WriteTensorFile(File(absl::StrCat("part-", p, ".safetensors")), parts[p]).ok());
+  }
+  const std::string index = File("model.safetensors.index.json");
+  ASSERT_TRUE(WriteFileDurably(index, absl::StrCat("{\"weight_map\": {", map, "}}")).ok());
+  ParameterArena arena = ZeroArena(config_, false);
+  ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
+  EXPECT_TRUE(at::equal(arena.flat(), source_.flat()));
+  EXPECT_EQ(WeightFiles(folder_)->size(), 2u);
+  ASSERT_TRUE(RemoveRecursively(File("part-1.safetensors")).ok());
+  ExpectRefused(Load(), "part-1.safetensors");
+  parts[0].erase(parts[0].begin());
+  ASSERT_TRUE(WriteTensorFile(File("part-0.safetensors"), parts[0]).ok());
+  ASSERT_TRUE(WriteTensorFile(File("part-1.safetensors"), parts[1]).ok());
+  ExpectRefused(Load(), "missing");
+}
+
+TEST_F(ModelWeightsTest, Index_PathOutsideTheFolder_Refused) {
+  const std::string index = File("model.safetensors.index.json");
+  for (const char* name : {"../x.safetensors", "/etc/passwd", "", ".."}) {
+    ASSERT_TRUE(
+        WriteFileDurably(index, absl::StrCat("{\"weight_map\": {\"a\": \"", name, "\"}}")).ok());
+    ExpectRefused(Load(), "weight_map");
+  }
+}
+
+TEST_F(ModelWeightsTest, NoWeights_NotFoundNamesTheFolder) {
+  const absl::Status status = Load();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  ExpectRefused(status, folder_);
+}
+
+TEST_F(ModelWeightsTest, MissingTensor_Refused) {
+  tensors_.erase(kNorm);
+  Refused(kNorm);
+}
+
+TEST_F(ModelWeightsTest, UnknownTensor_Refused) {
+  tensors_["model.layers.0.self_attn.q_norm.weight"] = at::zeros({8});
+  Refused("q_norm");
+}
+
+TEST_F(ModelWeightsTest, WrongShape_Refused) {
+  tensors_[kNorm] = at::zeros({16});
+  Refused("[16]");
+}
+
+TEST_F(ModelWeightsTest, WrongDtype_Refused) {
+  tensors_[kNorm] = at::zeros({32}, at::kLong);
+  Refused("I64");
+}
+
+TEST_F(ModelWeightsTest, NotFinite_Refused) {
+  const at::Tensor good = tensors_[kNorm];
+  for (const double value : {double{NAN}, std::numeric_limits<double>::infinity()}) {
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      tensors_[kNorm] = good.to(type).clone();
+      tensors_[kNorm][5] = value;
+      Refused("model.norm.weight has");
+    }
+  }
+}
+
+TEST_F(ModelWeightsTest, CutShort_EveryLength_Refused) {
+  Write();
+  const std::string whole = *ReadFile(File(), int64_t{1} << 30);
+  for (const size_t size :
+       {size_t{0}, size_t{7}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
+    ASSERT_TRUE(WriteFileDurably(File(), whole.substr(0, size)).ok());
+    ExpectRefused(Load(), "model.safetensors");
+  }
+}
+
+TEST_F(ModelWeightsTest, HarmlessExtras_Ignored) {
+  tensors_["model.layers.1.self_attn.rotary_emb.inv_freq"] = at::zeros({4});
+  Write();
+  EXPECT_TRUE(Load().ok());
+  config_.tie_word_embeddings = true;  // lm_head.weight is now a copy of the embedding.
+  EXPECT_TRUE(Load().ok());
+}
+
+TEST_F(ModelWeightsTest, ValueHead_ReadIfThereElseKept) {
+  ParameterArena arena = ZeroArena(config_, true);
+  const layout::ParameterEntry& head = *arena.layout().Find(layout::kValueHeadWeight);
+  arena.View(head).fill_(3.0f);
+  Write();
+  ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
+  EXPECT_TRUE(at::equal(arena.View(head), at::full({1, 32}, 3.0f)));
+  tensors_[layout::kValueHeadWeight] = at::ones({1, 32});
+  Write();
+  ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
+  EXPECT_TRUE(at::equal(arena.View(head), at::ones({1, 32})));
+}
+
+}  // namespace
+}  // namespace retort::tensor

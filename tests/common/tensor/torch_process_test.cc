@@ -1,0 +1,48 @@
+#include "common/tensor/torch_process.h"
+
+#include <ATen/Parallel.h>
+
+#include "gtest/gtest.h"
+
+namespace retort::tensor {
+namespace {
+
+TEST(TorchProcessTest, Catch_AtenError_OneLineInternal) {
+  const absl::Status status = CatchTorch([] { at::matmul(at::zeros({2, 3}), at::zeros({2, 3})); });
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
+  EXPECT_NE(status.message().find("LibTorch"), absl::string_view::npos);
+}
+
+TEST(TorchProcessTest, Catch_OutOfMemory_ResourceExhausted) {
+  const absl::StatusOr<at::Tensor> result =
+      CatchTorch([] { return at::empty({int64_t{1} << 50}, at::kFloat); });
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted)
+      << result.status().ToString();
+}
+
+TEST(TorchProcessTest, Catch_BodyWithStatus_KeepsItsType) {
+  EXPECT_EQ(CatchTorch([] { return absl::NotFoundError("x"); }).code(),
+            absl::StatusCode::kNotFound);
+  const absl::StatusOr<int> value = CatchTorch([]() -> absl::StatusOr<int> { return 7; });
+  EXPECT_EQ(*value, 7);
+}
+
+TEST(TorchProcessTest, ThreadCount_LeavingTheScope_Restores) {
+  const int before = at::get_num_threads();
+  {
+    const ThreadCount scope(before + 1);
+    EXPECT_EQ(at::get_num_threads(), before + 1);
+  }
+  EXPECT_EQ(at::get_num_threads(), before);
+}
+
+TEST(TorchProcessTest, Configure_DeterministicWithoutFilling) {
+  ConfigureTorchProcess(1);
+  EXPECT_TRUE(at::globalContext().deterministicAlgorithms());
+  EXPECT_FALSE(at::globalContext().deterministicFillUninitializedMemory());
+  EXPECT_EQ(at::get_num_threads(), 1);
+}
+
+}  // namespace
+}  // namespace retort::tensor
