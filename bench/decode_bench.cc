@@ -1,6 +1,6 @@
 // Generation and training steps of the quick start's model: 512 prompts of 7 tokens and 7 new ones,
 // on one thread.
-//   build/bin/decode_bench
+//   build/bench/decode_bench
 #include <benchmark/benchmark.h>
 
 #include <vector>

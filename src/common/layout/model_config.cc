@@ -181,9 +181,12 @@ absl::Status ReadTokenIds(const Keys& keys, const char* key, int64_t vocab_size,
   if (list.size() > kMaxEosTokens) return keys.Wrong(key, expected);
   ids->clear();
   for (const Json& id : list) {
+    // An unsigned above the signed range would read as a negative number.
+    const bool whole = id.is_number_integer() &&
+                       !(id.is_number_unsigned() && id.get<uint64_t>() > uint64_t{INT64_MAX});
     // Transformers writes -1 for "none" in some old files.
-    if (id.is_number_integer() && id.get<int64_t>() == -1) continue;
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocab_size) {
+    if (whole && id.get<int64_t>() == -1) continue;
+    if (!whole || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocab_size) {
       return keys.Wrong(key, expected);
     }
     ids->push_back(id.get<int64_t>());
