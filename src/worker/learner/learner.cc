@@ -6,10 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/checkpoint/hugging_face_export.h"
 #include "common/layout/parameter_layout.h"
 #include "common/tensor/torch_process.h"
 #include "worker/learner/bad_batch.h"
-#include "worker/learner/export_model.h"
 #include "worker/learner/ppo_step.h"
 #include "worker/learner/sft_step.h"
 #include "worker/learner/step_samples.h"
@@ -192,8 +192,8 @@ absl::StatusOr<Digest> Learner::WriteCheckpoint(int64_t step, uint64_t epoch) {
 }
 
 absl::StatusOr<Digest> Learner::Export(const std::string& path) const {
-  RETORT_RETURN_IF_ERROR(
-      ExportModel(path, job_->policy.config, model_->parameters, PolicyFolder(job_->spec)));
+  RETORT_RETURN_IF_ERROR(checkpoint::ExportHuggingFace(
+      path, job_->policy.config, model_->parameters, PolicyFolder(job_->spec)));
   return state_.weight_digest;
 }
 

@@ -1,0 +1,94 @@
+#include "worker/learner/trainer_checkpoint.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "worker/learner/rank_fixture.h"
+
+namespace retort::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TrainerCheckpointTest : public testing::Test {
+ protected:
+  TrainerCheckpointTest() {
+    EXPECT_TRUE(RemoveRecursively(directory_).ok());
+    state_.step = 9;
+    state_.optimizer_steps = 18;
+    state_.kl_coef = 0.2 / 3;
+    state_.score_moments = {.mean = 0.1, .var = 0.3, .std = 0.5, .count = 77};
+  }
+
+  // Saves from `world_size` ranks; returns the state's digest.
+  Digest Save(int world_size) {
+    Digest digest;
+    OnRanks(world_size, spec_, policy_, 3, [&](Rank& rank) {
+      rank.model->exp_avg.flat().fill_(0.25);
+      rank.model->exp_avg_sq.flat().copy_(rank.model->parameters.flat().square());
+      CheckpointContents contents;
+      contents.model = rank.model.get();
+      contents.state = state_;
+      contents.state.weight_digest = DigestOfWeights(rank.model->parameters.PublishedSpan());
+      contents.config_digest = CheckpointConfigDigest(policy_, true);
+      const auto saved =
+          SaveCheckpoint({.directory = directory_, .step = 9, .epoch = 2}, contents, *rank.group);
+      ASSERT_TRUE(saved.ok()) << saved.status();
+      if (rank.group->rank() == 0) digest = StateDigest(*rank.model, state_);
+    });
+    return digest;
+  }
+
+  const std::string directory_ = absl::StrCat(testing::TempDir(), "/trainer_checkpoint_test");
+  const PolicyText policy_ = tiny::TinyPolicy();
+  const v1::JobSpec spec_ = tiny::TinyPpoSpec(4, 1);
+  checkpoint::TrainerState state_;
+};
+
+TEST_F(TrainerCheckpointTest, Restore_SavedByThreeRanks_SameState) {
+  const Digest saved = Save(3);
+  OnRanks(2, spec_, policy_, /*weights_seed=*/99, [&](Rank& rank) {
+    const auto found = RestoreCheckpoint(directory_ + "/step-9",
+                                         CheckpointConfigDigest(policy_, true), rank.model.get());
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(StateDigest(*rank.model, found->manifest.state), saved);
+  });
+}
+
+TEST_F(TrainerCheckpointTest, Restore_OtherModel_Refused) {
+  Save(1);
+  OnRanks(1, spec_, policy_, 99, [&](Rank& rank) {
+    const auto found = RestoreCheckpoint(directory_ + "/step-9",
+                                         CheckpointConfigDigest(policy_, false), rank.model.get());
+    EXPECT_TRUE(absl::IsFailedPrecondition(found.status()));
+    EXPECT_THAT(found.status().ToString(), HasSubstr("was written for another model or tokenizer"));
+  });
+}
+
+TEST_F(TrainerCheckpointTest, Save_CannotWrite_FailsOnEveryRank) {
+  ASSERT_TRUE(WriteFileDurably(directory_, "a file where the folder should be").ok());
+  OnRanks(2, spec_, policy_, 3, [&](Rank& rank) {
+    CheckpointContents contents;
+    contents.model = rank.model.get();
+    EXPECT_FALSE(
+        SaveCheckpoint({.directory = directory_, .step = 9, .epoch = 2}, contents, *rank.group)
+            .ok());
+  });
+}
+
+TEST_F(TrainerCheckpointTest, StateDigest_EveryNumber_Counts) {
+  OnRanks(1, spec_, policy_, 3, [&](Rank& rank) {
+    const Digest base = StateDigest(*rank.model, state_);
+    checkpoint::TrainerState other = state_;
+    other.kl_coef += 1e-15;
+    EXPECT_NE(StateDigest(*rank.model, other), base);
+    other = state_;
+    ++other.optimizer_steps;
+    EXPECT_NE(StateDigest(*rank.model, other), base);
+    rank.model->exp_avg_sq.flat()[5] = 1;
+    EXPECT_NE(StateDigest(*rank.model, state_), base);
+  });
+}
+
+}  // namespace
+}  // namespace retort::worker
