@@ -34,6 +34,7 @@ TEST(PatternTest, SpaceRewriting_LeavesOtherSyntaxAlone) {
   EXPECT_EQ(Match("[]\\s]+", "a] ]"), "] ]");
   EXPECT_EQ(Match("[[:digit:]\\s]+", "a1 2b"), "1 2");
   EXPECT_EQ(Match("\\Q\\s\\E\\s", "\\s \\s"), "\\s ");
+  EXPECT_EQ(Match("\\Qa\\E\\s", "a\xe1\xa0\x8e"), "-");
 }
 
 TEST(PatternTest, FoldedCase_IsSimpleUnicodeFolding) {

@@ -34,6 +34,23 @@ TEST(TokenizerTest, EncodeByteLevel_LowestRankMergesFirst) {
   EXPECT_THAT(Ids(*tokenizer, ""), ElementsAre());
 }
 
+TEST(TokenizerTest, EncodeEqualRanks_LeftmostFirst) {
+  json file = ByteLevelFile();
+  file["model"]["vocab"]["zz"] = 259;
+  file["model"]["merges"].push_back("z z");
+  EXPECT_THAT(Ids(*MakeTokenizer(file), "zzz"), ElementsAre(259, 'z'));
+}
+
+// Once "qr" is one token, the candidate "p q" is stale: it must not stand for "p qr", whose rank is
+// worse.
+TEST(TokenizerTest, EncodeStaleCandidate_DoesNotJumpTheQueue) {
+  json file = ByteLevelFile();
+  int id = 259;
+  for (const char* piece : {"qr", "pq", "qrs", "pqr"}) file["model"]["vocab"][piece] = id++;
+  file["model"]["merges"] = {"q r", "p q", "qr s", "p qr"};
+  EXPECT_THAT(Ids(*MakeTokenizer(file), "pqrs"), ElementsAre('p', 261));
+}
+
 TEST(TokenizerTest, EncodeByteLevel_WordsNeverMerge) {
   // The words are "ab", " ab": without cutting, "ab ab" would offer other merges.
   EXPECT_THAT(Ids(*MakeTokenizer(ByteLevelFile()), "ab ab1ab"), ElementsAre(256, 257, '1', 256));
