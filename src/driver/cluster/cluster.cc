@@ -138,8 +138,8 @@ std::vector<ClusterEffect> Cluster::OnDisconnected(ConnectionId connection, absl
   }
   // The process may live on without a stream: it must be gone before its successor starts.
   place.state = State::kEnding;
+  place.killed = false;
   place.cause = std::string(cause);
-  out.push_back(KillEffect{worker, place.incarnation});
   return out;
 }
 
@@ -197,6 +197,7 @@ std::vector<ClusterEffect> Cluster::Kill(WorkerId worker, absl::string_view caus
   place.since = now;
   if (!options_.external) {
     place.state = State::kEnding;
+    place.killed = true;
     place.cause = its_fault ? std::string(cause) : "";
     out.push_back(KillEffect{worker, place.incarnation});
   } else {
@@ -219,11 +220,14 @@ std::vector<ClusterEffect> Cluster::OnTick(absl::Duration now) {
     if (place.state == State::kSpawning && now - place.since > options_.hello_timeout) {
       place.state = State::kEnding;
       place.since = now;
+      place.killed = true;
       place.cause =
           absl::StrCat("did not say hello within ", absl::FormatDuration(options_.hello_timeout));
       out.push_back(KillEffect{worker, place.incarnation});
-    } else if (place.state == State::kEnding && now - place.since > options_.kill_timeout) {
+    } else if (place.state == State::kEnding &&
+               now - place.since > (place.killed ? options_.kill_timeout : options_.exit_grace)) {
       place.since = now;
+      place.killed = true;
       out.push_back(KillEffect{worker, place.incarnation});
     }
   }

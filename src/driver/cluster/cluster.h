@@ -31,6 +31,9 @@ struct ClusterOptions {
   std::string build;  // A worker of another build is refused.
   // A process that does not say hello in time is replaced: loading libraries takes a second.
   absl::Duration hello_timeout = absl::Seconds(60);
+  // A process whose stream ended may be on its way out: how it exits says why, so it gets a moment
+  // before it is killed. It is fenced already.
+  absl::Duration exit_grace = absl::Seconds(1);
   // A killed process whose end nobody reports in time is killed again.
   absl::Duration kill_timeout = absl::Seconds(10);
   int max_deaths = 5;  // In a row, without progress in between.
@@ -121,6 +124,7 @@ class Cluster {
     ConnectionId connection = 0;
     int64_t pid = 0;
     absl::Duration since;  // Of the state.
+    bool killed = false;   // kEnding: a kill was sent.
     int deaths = 0;        // In a row.
     std::string cause;     // Why the last one died.
   };

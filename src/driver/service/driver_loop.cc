@@ -27,6 +27,21 @@ ClusterOptions ClusterFor(const DriverLoopOptions& options) {
   return cluster;
 }
 
+// What a worker said on stderr when it gave up: "retort-worker: CODE: reason", the last such line
+// of its log.
+std::string ReasonIn(absl::string_view log) {
+  constexpr absl::string_view kPrefix = "\nretort-worker: ";
+  const std::string text = absl::StrCat("\n", log);
+  const size_t begin = text.rfind(kPrefix.data(), std::string::npos, kPrefix.size());
+  if (begin == std::string::npos) return "";
+  std::string reason = text.substr(begin + kPrefix.size());
+  reason = reason.substr(0, reason.find('\n'));
+  const size_t code_end = reason.find(": ");
+  const bool has_code = code_end != std::string::npos &&
+                        reason.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == code_end;
+  return has_code ? reason.substr(code_end + 2) : reason;
+}
+
 }  // namespace
 
 DriverLoop::DriverLoop(DriverLoopOptions options)
@@ -45,6 +60,7 @@ RunResult DriverLoop::Run(rpc::AttachService* service, AgentLauncher* agent) {
     std::optional<rpc::AttachEvent> event =
         queue_.Pop(std::max(next_tick_ - Now(), absl::ZeroDuration()));
     if (event.has_value()) std::visit([this](const auto& e) { On(e); }, *event);
+    SeeStopSignals();
     if (!over_ && Now() >= next_tick_) OnTick();
   }
   if (options_.observer != nullptr) options_.observer->OnState(State());
@@ -65,11 +81,7 @@ void DriverLoop::LaunchAgent() {
   if (!launched.ok()) Fail(std::string(launched.message()), {});
 }
 
-void DriverLoop::OnTick() {
-  next_tick_ = Now() + options_.tick;
-  if (agent_ != nullptr) {
-    if (const auto end = agent_->TakeEnd()) LoseAgent(*end);
-  }
+void DriverLoop::SeeStopSignals() {
   const int signals = options_.stop_signals == nullptr ? 0 : options_.stop_signals->load();
   if (signals > signals_seen_ && !over_) {
     if (signals_seen_ == 0) {
@@ -81,6 +93,13 @@ void DriverLoop::OnTick() {
       Do(JobStopped{});
     }
     signals_seen_ = signals;
+  }
+}
+
+void DriverLoop::OnTick() {
+  next_tick_ = Now() + options_.tick;
+  if (agent_ != nullptr) {
+    if (const auto end = agent_->TakeEnd()) LoseAgent(*end);
   }
   if (!over_) Perform(cluster_.OnTick(Now()));
   if (!over_) Feed(Tick{});
@@ -225,6 +244,10 @@ void DriverLoop::Fail(const std::string& message, WorkerId worker, bool bad_inpu
   if (worker.role == v1::ROLE_UNSPECIFIED) return;
   result_.worker = NameOf(worker);
   result_.log_tail = LastLines(options_.folder->LogOf(worker), kLogTailLines);
+  const std::string reason = ReasonIn(result_.log_tail);
+  if (!bad_input || reason.empty()) return;
+  result_.message = reason;  // One line that names the file; the log around it tells no more.
+  result_.log_tail.clear();
 }
 
 void DriverLoop::ShutDown() {
@@ -247,7 +270,9 @@ void DriverLoop::ShutDown() {
   Drain(options_.worker_grace, [this] { return cluster_.joined() == 0; });
   if (agent_ == nullptr) return;
   if (agent_connection_ != 0) SendTo(agent_connection_, message);
-  if (!agent_->Await(options_.worker_grace + absl::Seconds(2))) agent_->Kill();
+  Drain(options_.worker_grace + absl::Seconds(2),
+        [this] { return agent_->Await(absl::ZeroDuration()); });
+  if (!agent_->Await(absl::ZeroDuration())) agent_->Kill();
   agent_->Await(absl::Seconds(5));
 }
 

@@ -70,6 +70,7 @@ class DriverLoop {
   void On(const rpc::MessageReceived& received);
   void On(const rpc::ConnectionClosed& closed);
   void OnAgentHello(rpc::ConnectionId connection, const v1::Hello& hello);
+  void SeeStopSignals();
   void OnTick();
   void LoseAgent(const std::string& cause);
   void LaunchAgent();

@@ -126,8 +126,12 @@ TEST_F(ClusterTest, StreamBreaks_LostOnceAndRespawnedOnlyAfterItsEnd) {
   cluster_.OnHello(7, Hello(kRollout0), Now());
   auto effects = cluster_.OnDisconnected(7, "gone", Now());
   EXPECT_NE(Find<LostEffect>(effects), nullptr);
-  EXPECT_NE(Find<KillEffect>(effects), nullptr);
+  EXPECT_EQ(Find<KillEffect>(effects), nullptr) << "its exit status may say why";
   EXPECT_EQ(Find<SpawnEffect>(effects), nullptr);
+  EXPECT_EQ(cluster_.WorkerOf(7), nullptr);
+  now_ += absl::Seconds(2);
+  EXPECT_NE(Find<KillEffect>(cluster_.OnTick(Now())), nullptr);
+  EXPECT_EQ(Find<KillEffect>(cluster_.OnTick(Now())), nullptr) << "once";
   effects = cluster_.OnChildExited(Exited(kRollout0), Now());
   EXPECT_EQ(Find<LostEffect>(effects), nullptr);
   EXPECT_NE(Find<SpawnEffect>(effects), nullptr);
@@ -154,6 +158,19 @@ TEST_F(ClusterTest, FiveDeathsWithoutProgress_GivesUp) {
   const auto effects = cluster_.OnChildExited(Exited(kRollout0), Now());
   ASSERT_NE(Find<GiveUpEffect>(effects), nullptr);
   EXPECT_THAT(Find<GiveUpEffect>(effects)->message, HasSubstr("rollout-0 died 5 times"));
+  EXPECT_EQ(Find<SpawnEffect>(effects), nullptr);
+}
+
+TEST_F(ClusterTest, ExitsWithBadInput_GivesUpAtOnce) {
+  cluster_.OnAgentJoined(Now());
+  cluster_.OnHello(7, Hello(kRollout0), Now());
+  cluster_.OnDisconnected(7, "it said goodbye", Now());
+  v1::ChildExited exited = Exited(kRollout0);
+  exited.set_signal(0);
+  exited.set_exit_code(2);
+  const auto effects = cluster_.OnChildExited(exited, Now());
+  ASSERT_NE(Find<GiveUpEffect>(effects), nullptr);
+  EXPECT_TRUE(Find<GiveUpEffect>(effects)->bad_input);
   EXPECT_EQ(Find<SpawnEffect>(effects), nullptr);
 }
 
