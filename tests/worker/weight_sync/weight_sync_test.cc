@@ -1,0 +1,168 @@
+// Publisher and installer over one ring in memory.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <vector>
+
+#include "common/base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/tiny_model.h"
+#include "worker/weight_sync/canary.h"
+#include "worker/weight_sync/installer.h"
+#include "worker/weight_sync/publisher.h"
+#include "worker/weight_sync/weight_segment.h"
+
+namespace retort::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int kLag = 1;
+
+class WeightSyncTest : public testing::Test {
+ protected:
+  WeightSyncTest() {
+    fd_ = UniqueFd(memfd_create("weight_sync_test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    EXPECT_EQ(ftruncate(fd_.get(), bytes_), 0);
+    EXPECT_EQ(fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK), 0);
+  }
+  ring::Segment Map(ring::Access access) const {
+    return *ring::Segment::Map(UniqueFd(dup(fd_.get())), bytes_, access, "weight_sync_test");
+  }
+  std::unique_ptr<Publisher> MakePublisher(uint64_t epoch = 1) {
+    auto publisher = Publisher::Open(Map(ring::Access::kReadWrite), config_, kLag, epoch);
+    EXPECT_TRUE(publisher.ok()) << publisher.status();
+    return *std::move(publisher);
+  }
+  std::unique_ptr<Installer> MakeInstaller() {
+    auto installer = Installer::Open(Map(ring::Access::kReadOnly), config_, kLag, absl::Seconds(5));
+    EXPECT_TRUE(installer.ok()) << installer.status();
+    return *std::move(installer);
+  }
+  // Weights of a version, value head included: only the prefix may be published.
+  tensor::ParameterArena Weights(int64_t version) const {
+    return tiny::RandomArena(config_, /*value_head=*/true, static_cast<uint64_t>(100 + version));
+  }
+  Digest Publish(Publisher& publisher, int64_t version) {
+    const auto digest = publisher.Publish(version, Weights(version).PublishedSpan());
+    EXPECT_TRUE(digest.ok()) << digest.status();
+    return digest.value_or(Digest{});
+  }
+  static VersionRequest Request(int64_t version, const Digest& digest) {
+    return {.version = version, .digest = digest, .min_epoch = 1, .timeout = absl::ZeroDuration()};
+  }
+
+  const layout::ModelConfig config_ = tiny::TinyConfig();
+  const int64_t bytes_ = ring::WeightRingBytes(WeightRingShapeOf(config_, kLag));
+  UniqueFd fd_;
+};
+
+TEST_F(WeightSyncTest, Install_EachPublishedVersion_ComputesWhatTheWeightsCompute) {
+  const auto publisher = MakePublisher();
+  const auto installer = MakeInstaller();
+  for (int64_t version = 0; version < 5; ++version) {  // Twice around the ring of three.
+    const Digest digest = Publish(*publisher, version);
+    const auto installed = installer->Install(Request(version, digest));
+    ASSERT_TRUE(installed.ok()) << installed.status();
+    const model::Model own(config_, Weights(version));
+    EXPECT_EQ(*model::Canary(*installed->model), *model::Canary(own)) << version;
+    EXPECT_TRUE(installer->StillHolds().ok());
+  }
+}
+
+TEST_F(WeightSyncTest, Install_SameVersionAgain_CostsNothing) {
+  const auto publisher = MakePublisher();
+  const Digest digest = Publish(*publisher, 0);
+  const auto installer = MakeInstaller();
+  ASSERT_TRUE(installer->Install(Request(0, digest)).ok());
+  const auto again = installer->Install(Request(0, digest));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->install_time, absl::ZeroDuration());
+}
+
+TEST_F(WeightSyncTest, StillHolds_SlotOverwritten_Aborted) {
+  const auto publisher = MakePublisher();
+  const auto installer = MakeInstaller();
+  const Digest digest = Publish(*publisher, 0);
+  ASSERT_TRUE(installer->Install(Request(0, digest)).ok());
+  Publish(*publisher, 1);
+  Publish(*publisher, 2);
+  EXPECT_TRUE(installer->StillHolds().ok());  // The ring holds lag + 2 versions.
+  Publish(*publisher, 3);
+  EXPECT_TRUE(absl::IsAborted(installer->StillHolds()));
+  EXPECT_FALSE(installer->Install(Request(0, digest)).ok());
+}
+
+TEST_F(WeightSyncTest, Install_WeightsDamagedInTheRing_BothValuesNamed) {
+  const auto publisher = MakePublisher();
+  const Digest digest = Publish(*publisher, 0);
+  const std::vector<Publisher::Held> held = publisher->held();
+  const_cast<float&>(held.front().weights[held.front().weights.size() / 2]) +=
+      0.5f;  // A stray write.
+  const auto installed = MakeInstaller()->Install(Request(0, digest));
+  EXPECT_TRUE(absl::IsDataLoss(installed.status()));
+  EXPECT_THAT(installed.status().ToString(), HasSubstr("policy version 0: canary log-prob "));
+  EXPECT_THAT(installed.status().ToString(), HasSubstr("computed here"));
+}
+
+TEST_F(WeightSyncTest, Install_OtherDigestThanAnnounced_Refused) {
+  const auto publisher = MakePublisher();
+  Publish(*publisher, 0);
+  EXPECT_TRUE(absl::IsDataLoss(MakeInstaller()->Install(Request(0, Digest{1, 2})).status()));
+}
+
+TEST_F(WeightSyncTest, Install_VersionOfAnEarlierEpoch_DoesNotCount) {
+  const auto publisher = MakePublisher(/*epoch=*/1);
+  VersionRequest request = Request(0, Publish(*publisher, 0));
+  request.min_epoch = 2;
+  const auto installer = MakeInstaller();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(installer->Install(request).status()));
+  Publish(*MakePublisher(/*epoch=*/2), 0);  // The rewound run publishes it again.
+  EXPECT_TRUE(installer->Install(request).ok());
+}
+
+TEST_F(WeightSyncTest, Open_OtherModel_Refused) {
+  MakePublisher();
+  layout::ModelConfig other = config_;
+  other.intermediate_size *= 2;
+  const auto installer =
+      Installer::Open(Map(ring::Access::kReadOnly), other, kLag, absl::Seconds(5));
+  EXPECT_TRUE(absl::IsFailedPrecondition(installer.status())) << installer.status();
+}
+
+TEST_F(WeightSyncTest, Publish_NotWhatWasSaved_DataLoss) {
+  const auto publisher = MakePublisher();
+  const auto digest = publisher->Publish(0, Weights(0).PublishedSpan(), Digest{1, 2});
+  EXPECT_TRUE(absl::IsDataLoss(digest.status()));
+  EXPECT_TRUE(publisher->held().empty());
+}
+
+TEST_F(WeightSyncTest, Held_AfterManyVersions_TheLastOnesAscending) {
+  const auto publisher = MakePublisher();
+  for (int64_t version = 0; version < 5; ++version) Publish(*publisher, version);
+  std::vector<int64_t> versions;
+  for (const Publisher::Held& held : publisher->held()) {
+    versions.push_back(held.version);
+    EXPECT_EQ(DigestOfWeights(held.weights), held.digest);
+  }
+  EXPECT_EQ(versions, (std::vector<int64_t>{2, 3, 4}));
+}
+
+TEST(CanaryTest, Compare_Rules_BitwiseOrWithinTolerance) {
+  const std::vector<float> published = {-1.0f, -2.0f};
+  const std::vector<float> near = {-1.0f, std::nextafter(-2.0f, 0.0f)};
+  const std::vector<float> far = {-1.0f, -2.001f};
+  EXPECT_TRUE(CompareCanaries(published, published, CanaryRule::kBitwise).ok());
+  EXPECT_FALSE(CompareCanaries(published, near, CanaryRule::kBitwise).ok());
+  EXPECT_TRUE(CompareCanaries(published, near, CanaryRule::kWithinTolerance).ok());
+  EXPECT_THAT(CompareCanaries(published, far, CanaryRule::kWithinTolerance).ToString(),
+              HasSubstr("canary log-prob 1 differs: published -2, computed here -2.00099"));
+  EXPECT_FALSE(CompareCanaries(published, {-1.0f}, CanaryRule::kWithinTolerance).ok());
+  EXPECT_FALSE(CompareCanaries({NAN}, {-1.0f}, CanaryRule::kWithinTolerance).ok());
+}
+
+}  // namespace
+}  // namespace retort::worker
