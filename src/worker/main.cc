@@ -26,6 +26,7 @@
 #include "worker/learner/learner_role.h"
 #include "worker/rollout/rollout_role.h"
 #include "worker/scorer/scorer_role.h"
+#include "worker/tool_flags.h"
 
 namespace retort::worker {
 namespace {
@@ -169,10 +170,17 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string(rpc::BuildVersion()));
   WorkerFlags flags;
   AddFlags(app, flags);
+  ToolFlags tools;
+  AddToolCommands(app, tools);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitBadInput;
+  }
+  if (NamesTool(app)) {
+    const absl::Status status = RunTool(app, tools);
+    if (!status.ok()) std::fprintf(stderr, "retort: %s\n", std::string(status.message()).c_str());
+    return ExitCodeFor(status);
   }
   DieWithParent(flags.parent_pid);
   PrepareTerminationSignals();
