@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -32,5 +33,7 @@ struct ContractCase {
 };
 
 const std::vector<ContractCase>& ContractCases();
+
+inline void PrintTo(const ContractCase& contract, std::ostream* out) { *out << contract.name; }
 
 }  // namespace retort::collective
