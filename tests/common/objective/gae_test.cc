@@ -43,9 +43,14 @@ TEST(GaeTest, WiderPadding_SameResult) {
   const at::Tensor values = at::tensor({0.3f, -0.2f, 0.9f}).unsqueeze(0);
   const at::Tensor rewards = at::tensor({0.0f, 0.5f, 1.0f}).unsqueeze(0);
   const auto pad = [](const at::Tensor& x) { return at::constant_pad_nd(x, {0, 4}); };
-  const GaeResult narrow = *ComputeGae(values, rewards, mask, GaeOptions{});
-  const GaeResult wide = *ComputeGae(pad(values), pad(rewards), pad(mask), GaeOptions{});
-  EXPECT_TRUE(at::equal(narrow.advantages, wide.advantages.slice(1, 0, 3)));
+  for (const bool whiten : {false, true}) {
+    GaeOptions options;
+    options.whiten_rewards = whiten;
+    const GaeResult narrow = *ComputeGae(values, rewards, mask, options);
+    const GaeResult wide = *ComputeGae(pad(values), pad(rewards), pad(mask), options);
+    EXPECT_TRUE(at::allclose(narrow.returns, wide.returns.slice(1, 0, 3), 1e-6, 1e-7)) << whiten;
+    EXPECT_TRUE(at::allclose(narrow.advantages, wide.advantages.slice(1, 0, 3), 1e-6, 1e-7));
+  }
 }
 
 TEST(GaeTest, EmptyMask_Refused) {
