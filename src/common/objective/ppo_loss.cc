@@ -48,6 +48,42 @@ PpoLossInputs OnMask(const PpoLossInputs& in) {
   return out;
 }
 
+// Off the mask the inputs are 0, so that the ratio is 1 there: it must not count.
+at::Tensor SumOnMask(const at::Tensor& x, const at::Tensor& mask) {
+  return (mask.defined() ? ZeroOffMask(x, mask) : x).sum(at::kDouble);
+}
+
+// What PpoLossPart::sums holds. Called without gradient mode; `in` is OnMask.
+at::Tensor SumsOf(const PpoLossInputs& in, const PerToken& token) {
+  const auto sum = [&](const at::Tensor& x) { return SumOnMask(x, in.mask); };
+  const auto count = [&](const at::Tensor& flag) { return sum(flag.to(at::kDouble)); };
+  const auto square_sum = [&](const at::Tensor& x) { return sum(x.to(at::kDouble).square()); };
+  const int64_t tokens = in.mask.defined() ? in.mask.sum().item<int64_t>() : in.log_probs.numel();
+  const at::Tensor change = in.log_probs - in.old_log_probs;
+  at::Tensor sums = NewPpoSums();
+  const auto set = [&](PpoSum row, const at::Tensor& x) { sums[Row(row)] = x; };
+  sums[Row(PpoSum::kTokens)] = tokens;
+  set(PpoSum::kPolicyLoss, sum(token.policy));
+  set(PpoSum::kValueLoss, sum(token.value));
+  set(PpoSum::kRatio, sum(token.ratio));
+  set(PpoSum::kApproxKl, square_sum(change) / 2);
+  set(PpoSum::kPolicyKl, -sum(change));
+  set(PpoSum::kPolicyClipped, count(token.policy_clipped));
+  set(PpoSum::kAdvantages, sum(in.advantages));
+  if (in.entropy.defined()) {
+    set(PpoSum::kEntropy, sum(in.entropy));
+    sums[Row(PpoSum::kEntropyTokens)] = tokens;
+  }
+  set(PpoSum::kReturns, sum(in.returns));
+  set(PpoSum::kReturnsSquared, square_sum(in.returns));
+  set(PpoSum::kValues, sum(in.values));
+  set(PpoSum::kValueError, sum(token.value_error));
+  set(PpoSum::kValueClipped, count(token.value_clipped));
+  set(PpoSum::kOldValues, sum(in.old_values));
+  set(PpoSum::kOldValuesSquared, square_sum(in.old_values));
+  return sums;
+}
+
 }  // namespace
 
 at::Tensor NewPpoSums() { return at::zeros({Row(PpoSum::kCount)}, at::TensorOptions(at::kDouble)); }
@@ -57,44 +93,12 @@ PpoLossPart PpoLoss(const PpoLossInputs& inputs, const PpoLossOptions& options,
   RETORT_CHECK(global_tokens >= 1) << "a mini-batch without tokens has no loss";
   const PpoLossInputs in = OnMask(inputs);
   const PerToken token = LossPerToken(in, options);
-  // Off the mask the ratio is 1 and the two errors are 0, but a clip flag or a ratio must not
-  // count.
-  const auto masked = [&](const at::Tensor& x) {
-    return in.mask.defined() ? ZeroOffMask(x, in.mask) : x;
-  };
-  const auto sum = [&](const at::Tensor& x) { return masked(x).sum(at::kDouble); };
-
-  PpoLossPart part;
   const double denominator = static_cast<double>(global_tokens);
-  const at::Tensor policy = sum(token.policy);
-  const at::Tensor value = sum(token.value);
-  part.terms = {{1.0, policy, denominator}, {options.vf_coef / 2, value, denominator}};
-
+  PpoLossPart part;
+  part.terms = {{1.0, SumOnMask(token.policy, in.mask), denominator},
+                {options.vf_coef / 2, SumOnMask(token.value, in.mask), denominator}};
   at::NoGradGuard no_grad;
-  const int64_t tokens = in.mask.defined() ? in.mask.sum().item<int64_t>() : in.log_probs.numel();
-  const at::Tensor change = in.log_probs - in.old_log_probs;
-  const auto square_sum = [&](const at::Tensor& x) { return sum(x.to(at::kDouble).square()); };
-  part.sums = NewPpoSums();
-  const auto set = [&](PpoSum row, const at::Tensor& x) { part.sums[Row(row)] = x.detach(); };
-  part.sums[Row(PpoSum::kTokens)] = tokens;
-  set(PpoSum::kPolicyLoss, policy);
-  set(PpoSum::kValueLoss, value);
-  set(PpoSum::kRatio, sum(token.ratio));
-  set(PpoSum::kApproxKl, square_sum(change) / 2);
-  set(PpoSum::kPolicyKl, -sum(change));
-  set(PpoSum::kPolicyClipped, sum(token.policy_clipped.to(at::kDouble)));
-  set(PpoSum::kAdvantages, sum(in.advantages));
-  if (in.entropy.defined()) {
-    set(PpoSum::kEntropy, sum(in.entropy));
-    part.sums[Row(PpoSum::kEntropyTokens)] = tokens;
-  }
-  set(PpoSum::kReturns, sum(in.returns));
-  set(PpoSum::kReturnsSquared, square_sum(in.returns));
-  set(PpoSum::kValues, sum(in.values));
-  set(PpoSum::kValueError, sum(token.value_error));
-  set(PpoSum::kValueClipped, sum(token.value_clipped.to(at::kDouble)));
-  set(PpoSum::kOldValues, sum(in.old_values));
-  set(PpoSum::kOldValuesSquared, square_sum(in.old_values));
+  part.sums = SumsOf(in, token);
   part.ratio = (inputs.log_probs - inputs.old_log_probs).exp();
   return part;
 }
