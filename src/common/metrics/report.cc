@@ -109,7 +109,8 @@ std::string Tiles(const ReportInput& input) {
               : "",
           &out);
   if (const auto speed = ScalarMean(input.steps, "rollout/tokens_per_second")) {
-    AddTile("", "Generated", "", absl::StrFormat("%.0f tok/s", *speed), "mean over steps", &out);
+    AddTile("", "Generated", "", absl::StrFormat("%.0f", *speed), "tokens/s, mean over steps",
+            &out);
   }
   return out;
 }

@@ -265,11 +265,12 @@ class Chart {
     }
     if (!this.spec.fill) return;
     for (const i of new Set([known[0], known.at(-1)])) {
-      const x = this.x(xs[i]), first = i === known[0] && known.length > 1;
+      const x = this.x(xs[i]), y = this.y(series.values[i]);
+      const first = i === known[0] && known.length > 1;
       shape(
           svg, 'text', {
             x: first ? Math.max(x, left) + 8 : Math.min(x, left + width - 2),
-            y: this.y(series.values[i]) + (first ? 18 : -11),
+            y: y + (first && y + 24 < bottom ? 18 : -11),
             'text-anchor': first ? 'start' : 'end',
             class: 'value'
           },
