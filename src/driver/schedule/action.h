@@ -26,7 +26,16 @@ struct KillWorker {
   bool its_fault = true;  // false: it is replaced because a peer was lost.
 };
 
-enum class BundleEventKind { kLeased, kReported, kScoreLeased, kScored, kLost, kScoreLost };
+// kOrphaned: its holder died while the step trains; the learners may have it already.
+enum class BundleEventKind {
+  kLeased,
+  kReported,
+  kScoreLeased,
+  kScored,
+  kLost,
+  kScoreLost,
+  kOrphaned
+};
 struct JournalBundle {
   BundleEventKind kind;
   v1::BundleId bundle;
@@ -35,7 +44,7 @@ struct JournalBundle {
   std::string incarnation;
   std::string digest;                                     // kReported, kScored: of the artifact.
   std::vector<int32_t> prompt_lengths, response_lengths;  // kReported.
-  std::string cause;                                      // kLost, kScoreLost.
+  std::string cause;                                      // kLost, kScoreLost, kOrphaned.
 };
 
 // Step `step` is done: never undone, and a replay must reproduce it. Step -1: version 0 exists.

@@ -28,7 +28,7 @@ Scheduler::Scheduler(ScheduleConfig config, History history)
 
 std::vector<Action> Scheduler::Start(absl::Duration now) {
   now_ = last_commit_ = now;
-  Emit(JournalEpoch{epoch_, current_, "started"});
+  Emit(JournalEpoch{epoch_, current_, epoch_ == 1 ? "started" : "resumed"});
   return std::exchange(actions_, {});
 }
 

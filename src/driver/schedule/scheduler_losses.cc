@@ -42,6 +42,8 @@ void Scheduler::LoseRolloutWorker(int worker, absl::string_view cause) {
     if (bundle.rollout != RolloutPhase::kHeld || bundle.worker != worker) continue;
     if (group_ == Group::kTraining && key.step == current_) {
       board_.Change(key, {BundleChange::kOrphan});
+      JournalBundleEvent(BundleEventKind::kOrphaned, v1::BUNDLE_KIND_TRAIN, key, bundle.attempt, {},
+                         cause);
     } else {
       LoseRollout(key, cause);
     }

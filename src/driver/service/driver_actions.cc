@@ -75,7 +75,7 @@ void DriverLoop::Do(const CheckpointUnusable& action) {
 void DriverLoop::Do(const JournalEpoch& action) {
   Check(options_.journal->Write(action));
   LogInfo("epoch={} step={} cause=\"{}\"", action.epoch, action.step, action.cause);
-  if (action.cause != "started") {
+  if (action.cause != "started" && action.cause != "resumed") {
     Note(absl::StrCat("going on from step ", action.step, " (", action.cause, ")"));
   }
 }

@@ -39,6 +39,8 @@ absl::string_view NameOfEvent(BundleEventKind kind) {
       return "lost";
     case BundleEventKind::kScoreLost:
       return "score_lost";
+    case BundleEventKind::kOrphaned:
+      return "orphaned";
   }
   return "";
 }

@@ -306,7 +306,9 @@ TEST_F(SchedulerTest, HolderLostWhileTraining_NothingIsRedoneUnlessALearnerAsks)
   Start();
   FillStep();
   Lose(kRollout0);
-  EXPECT_THAT(All<JournalBundle>(), IsEmpty());
+  ASSERT_EQ(All<JournalBundle>().size(), 1u);
+  EXPECT_EQ(All<JournalBundle>()[0].kind, BundleEventKind::kOrphaned);
+  EXPECT_FALSE(Sent(kRollout1, v1::DriverMessage::kRolloutLease));
   v1::WorkerMessage message;
   *message.mutable_fetch_failed()->mutable_fence() = sent_[kLearner1].train_step().fence();
   message.mutable_fetch_failed()->set_artifact_id("r0");
