@@ -1,5 +1,5 @@
-// The precompiled header of all Torch rooms: exactly the ATen and autograd headers that Retort uses.
-// Files still include what they use; this header only makes that cheap.
+// The precompiled header of all Torch rooms: exactly the ATen and autograd headers that Retort
+// uses. Files still include what they use; this header only makes that cheap.
 #pragma once
 
 #include <ATen/ATen.h>

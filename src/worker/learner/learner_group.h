@@ -25,21 +25,55 @@ struct GroupPlace {
 absl::StatusOr<std::unique_ptr<collective::Collective>> MakeLearnerGroup(
     const v1::FormGroup& command, const GroupPlace& place);
 
-// The group that the role's thread works with, for the thread that must break it. Thread-safe.
+// The group that the role's thread works with, for the thread that must break it. A group that no
+// command is using is left whole: there is nobody to wake, and Open MPI can then end in order.
+// Thread-safe.
 class AbortableGroup {
  public:
+  // Marks that a command may be inside the group, for the object's life.
+  class Use {
+   public:
+    explicit Use(AbortableGroup* owner) : owner_(owner) { owner_->SetInUse(true); }
+    ~Use() { owner_->SetInUse(false); }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    AbortableGroup* const owner_;
+  };
+
+  // Forgets the old group and what was asked of it.
+  void Reset() {
+    MutexLock lock(&mutex_);
+    group_ = nullptr;
+    reason_.clear();
+  }
   void Set(std::shared_ptr<collective::Collective> group) {
     MutexLock lock(&mutex_);
     group_ = std::move(group);
+    BreakIfAsked();
   }
+  // Breaks the group now if it is in use, else when it is used next.
   void Abort(absl::string_view reason) {
     MutexLock lock(&mutex_);
-    if (group_ != nullptr) group_->Abort(reason);
+    reason_ = std::string(reason);
+    BreakIfAsked();
   }
 
  private:
+  void SetInUse(bool in_use) {
+    MutexLock lock(&mutex_);
+    in_use_ = in_use;
+    BreakIfAsked();
+  }
+  void BreakIfAsked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (in_use_ && group_ != nullptr && !reason_.empty()) group_->Abort(reason_);
+  }
+
   Mutex mutex_;
   std::shared_ptr<collective::Collective> group_ ABSL_GUARDED_BY(mutex_);
+  std::string reason_ ABSL_GUARDED_BY(mutex_);
+  bool in_use_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace retort::worker

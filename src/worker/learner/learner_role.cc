@@ -82,6 +82,7 @@ absl::Status LearnerRole::ServeBroker() {
 
 // Errors returned from here end the process; those of the work itself were reported.
 absl::Status LearnerRole::Handle(const v1::DriverMessage& command) {
+  const AbortableGroup::Use use(&abortable_);
   v1::Fence fence;
   absl::Status status;
   if (command.has_form_group()) {
@@ -107,7 +108,7 @@ absl::Status LearnerRole::Handle(const v1::DriverMessage& command) {
 
 absl::Status LearnerRole::Form(const v1::FormGroup& command) {
   learner_.reset();
-  abortable_.Set(nullptr);
+  abortable_.Reset();
   epoch_ = command.epoch();
   RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker,
                           BrokerOf(session_.welcome(), options_.token));
