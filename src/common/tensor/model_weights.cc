@@ -144,15 +144,22 @@ absl::Status CheckFinite(const std::string& path, const std::string& name, const
   return absl::OkStatus();
 }
 
-absl::Status CheckShape(const Located& at, const layout::FileTensor& want) {
-  if (at.entry->shape == want.shape) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      at.file->path, ": tensor ", want.name, " has shape [", absl::StrJoin(at.entry->shape, ","),
-      "]; expected [", absl::StrJoin(want.shape, ","), "] from config.json"));
+// What can be said without reading data: shape and dtype.
+absl::Status CheckPart(const Located& at, const layout::FileTensor& want) {
+  const SafetensorsEntry& entry = *at.entry;
+  if (entry.shape != want.shape) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        at.file->path, ": tensor ", want.name, " has shape [", absl::StrJoin(entry.shape, ","),
+        "]; expected [", absl::StrJoin(want.shape, ","), "] from config.json"));
+  }
+  if (entry.dtype != "F32" && entry.dtype != "BF16" && entry.dtype != "F16") {
+    return absl::InvalidArgumentError(absl::StrCat(at.file->path, ": tensor ", want.name, " is ",
+                                                   entry.dtype, "; expected F32, BF16 or F16"));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status ReadPart(const Located& at, const layout::FileTensor& part, float* out) {
-  RETORT_RETURN_IF_ERROR(CheckShape(at, part));
+absl::Status ReadPart(const Located& at, float* out) {
   const OpenFile& file = *at.file;
   const SafetensorsEntry& entry = *at.entry;
   if (entry.dtype == "F32") {
@@ -160,13 +167,10 @@ absl::Status ReadPart(const Located& at, const layout::FileTensor& part, float* 
         ReadAt(file.fd.get(), file.path, entry.begin, entry.elements * sizeof(float), out));
   } else if (entry.dtype == "BF16") {
     RETORT_RETURN_IF_ERROR(ReadWidened<c10::BFloat16>(file, entry, out));
-  } else if (entry.dtype == "F16") {
-    RETORT_RETURN_IF_ERROR(ReadWidened<c10::Half>(file, entry, out));
   } else {
-    return absl::InvalidArgumentError(absl::StrCat(file.path, ": tensor ", part.name, " is ",
-                                                   entry.dtype, "; expected F32, BF16 or F16"));
+    RETORT_RETURN_IF_ERROR(ReadWidened<c10::Half>(file, entry, out));
   }
-  return CheckFinite(file.path, part.name, out, entry.elements);
+  return CheckFinite(file.path, entry.name, out, entry.elements);
 }
 
 // Tensors that a Hugging Face file may hold beyond the layout's and that carry nothing.
@@ -176,45 +180,49 @@ bool MayIgnore(const std::string& name, const layout::ParameterLayout& layout) {
          absl::EndsWith(name, ".self_attn.rotary_emb.inv_freq");
 }
 
-}  // namespace
-
-absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder) {
-  RETORT_ASSIGN_OR_RETURN(const FileList list, ListFiles(folder));
-  std::vector<std::string> paths;
-  for (const std::string& name : list.names) paths.push_back(absl::StrCat(folder, "/", name));
-  return paths;
-}
-
-absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena) {
-  RETORT_ASSIGN_OR_RETURN(const FileList list, ListFiles(folder));
+// Where every part of a layout lies in the files of a folder.
+struct Resolved {
   std::vector<OpenFile> files;
+  std::vector<std::pair<int64_t, Located>> parts;  // Arena offset, place.
+};
+
+// Every check that needs no data: the files hold the layout's tensors and nothing else.
+absl::StatusOr<Resolved> Resolve(const std::string& folder, const layout::ParameterLayout& layout) {
+  RETORT_ASSIGN_OR_RETURN(const FileList list, ListFiles(folder));
+  Resolved resolved;
   for (const std::string& name : list.names) {
     RETORT_ASSIGN_OR_RETURN(OpenFile file, OpenWeights(absl::StrCat(folder, "/", name)));
-    files.push_back(std::move(file));
+    resolved.files.push_back(std::move(file));
   }
-  RETORT_ASSIGN_OR_RETURN(auto located, Locate(folder, list, files));
-  for (const layout::ParameterEntry& entry : arena->layout().entries) {
+  RETORT_ASSIGN_OR_RETURN(auto located, Locate(folder, list, resolved.files));
+  for (const layout::ParameterEntry& entry : layout.entries) {
     for (const layout::FileTensor& part : entry.parts) {
       const auto at = located.find(part.name);
       if (at == located.end()) {
         if (absl::StartsWith(part.name, kValueHeadPrefix)) continue;
-        return absl::InvalidArgumentError(
-            absl::StrCat(files[0].path, files.size() > 1 ? " and its other shards" : "",
-                         ": tensor ", part.name, " is missing; config.json asks for it"));
+        return absl::InvalidArgumentError(absl::StrCat(
+            resolved.files[0].path, resolved.files.size() > 1 ? " and its other shards" : "",
+            ": tensor ", part.name, " is missing; config.json asks for it"));
       }
-      RETORT_RETURN_IF_ERROR(ReadPart(at->second, part, arena->data() + part.offset));
+      RETORT_RETURN_IF_ERROR(CheckPart(at->second, part));
+      resolved.parts.push_back({part.offset, at->second});
       located.erase(at);
     }
   }
   for (const auto& [name, at] : located) {
-    if (MayIgnore(name, arena->layout())) continue;
+    if (MayIgnore(name, layout)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(at.file->path, ": tensor ", name, " is unknown to the model of config.json"));
   }
-  return absl::OkStatus();
+  return resolved;
 }
 
-namespace {
+absl::Status ReadParts(const Resolved& resolved, ParameterArena* arena) {
+  for (const auto& [offset, at] : resolved.parts) {
+    RETORT_RETURN_IF_ERROR(ReadPart(at, arena->data() + offset));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status WriteAll(int fd, const std::string& path, const char* data, int64_t size) {
   while (size > 0) {
@@ -228,6 +236,26 @@ absl::Status WriteAll(int fd, const std::string& path, const char* data, int64_t
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder) {
+  RETORT_ASSIGN_OR_RETURN(const FileList list, ListFiles(folder));
+  std::vector<std::string> paths;
+  for (const std::string& name : list.names) paths.push_back(absl::StrCat(folder, "/", name));
+  return paths;
+}
+
+absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena) {
+  RETORT_ASSIGN_OR_RETURN(const Resolved resolved, Resolve(folder, arena->layout()));
+  return ReadParts(resolved, arena);
+}
+
+absl::StatusOr<ParameterArena> ReadModelArena(const std::string& folder,
+                                              layout::ParameterLayout layout) {
+  RETORT_ASSIGN_OR_RETURN(const Resolved resolved, Resolve(folder, layout));
+  RETORT_ASSIGN_OR_RETURN(ParameterArena arena, ParameterArena::Allocate(std::move(layout)));
+  RETORT_RETURN_IF_ERROR(ReadParts(resolved, &arena));
+  return arena;
+}
 
 absl::Status WriteModelWeights(const std::string& folder, const ParameterArena& arena) {
   std::vector<layout::FileTensor> parts;

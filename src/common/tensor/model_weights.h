@@ -18,6 +18,11 @@ namespace retort::tensor {
 // DATA_LOSS: one line naming file and tensor. The arena's contents are then unspecified.
 absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena);
 
+// The same into a new arena, which is allocated once the files have shown that they hold the
+// layout: a config.json that lies about sizes costs no memory.
+absl::StatusOr<ParameterArena> ReadModelArena(const std::string& folder,
+                                              layout::ParameterLayout layout);
+
 // The files that LoadModelWeights would read (absolute if `folder` is), for plans and digests.
 absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder);
 

@@ -37,9 +37,8 @@ absl::StatusOr<LoadedModel> LoadModelFolder(const std::string& folder) {
   RETORT_ASSIGN_OR_RETURN(const layout::ModelConfig config, layout::LoadModelConfig(folder));
   RETORT_ASSIGN_OR_RETURN(std::unique_ptr<text::Tokenizer> tokenizer,
                           text::Tokenizer::Load(folder));
-  RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena arena,
-                          tensor::ParameterArena::Allocate(layout::LayoutFor(config, false)));
-  RETORT_RETURN_IF_ERROR(tensor::LoadModelWeights(folder, &arena));
+  RETORT_ASSIGN_OR_RETURN(const tensor::ParameterArena arena,
+                          tensor::ReadModelArena(folder, layout::LayoutFor(config, false)));
   const int64_t limit = std::min(config.vocab_size, tokenizer->vocab_size());
   return LoadedModel{std::move(tokenizer), model::Model(config, arena), limit};
 }

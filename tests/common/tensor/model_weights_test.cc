@@ -143,6 +143,17 @@ TEST_F(ModelWeightsTest, WrongShape_Refused) {
   Refused("[16]");
 }
 
+TEST_F(ModelWeightsTest, ReadModelArena_ConfigFarLargerThanTheFile_RefusedBeforeAllocating) {
+  Write();
+  config_.vocab_size = int64_t{1} << 24;
+  config_.hidden_size = 1 << 20;  // 2^44 floats.
+  ExpectRefused(ReadModelArena(folder_, layout::LayoutFor(config_, false)).status(), "has shape");
+  config_ = TinyConfig();
+  const auto arena = ReadModelArena(folder_, layout::LayoutFor(config_, false));
+  ASSERT_TRUE(arena.ok()) << arena.status().ToString();
+  EXPECT_TRUE(at::equal(arena->flat(), source_.flat()));
+}
+
 TEST_F(ModelWeightsTest, WrongDtype_Refused) {
   tensors_[kNorm] = at::zeros({32}, at::kLong);
   Refused("I64");
