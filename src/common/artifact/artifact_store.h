@@ -1,5 +1,5 @@
 // The artifacts that one worker holds until their step is committed. In memory; thread-safe: the
-// role's thread puts, gRPC threads get.
+// role's thread puts, the server's thread gets.
 #pragma once
 
 #include <cstdint>

@@ -1,17 +1,17 @@
 #include "common/rpc/artifact_service.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
-#include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/authenticate.h"
+#include "common/rpc/completion.h"
 #include "common/rpc/grpc_status.h"
-#include "grpcpp/support/server_callback.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/async_stream.h"
 #include "retort/v1/artifact.grpc.pb.h"
 
 namespace retort::rpc {
@@ -21,88 +21,25 @@ constexpr size_t kMaxIdBytes = 128;
 constexpr std::chrono::hours kLongestCall(1);
 
 using Bytes = std::shared_ptr<const std::string>;
-using FetchReactor = grpc::ServerWriteReactor<v1::FetchChunk>;
 
-// Answers with an error and nothing else.
-class Refusal : public FetchReactor {
- public:
-  explicit Refusal(const absl::Status& status) { Finish(ToGrpc(status)); }
-  void OnDone() override { delete this; }
-};
+class Stream;
 
-// One write is in flight from the start to Finish, so a cancelled call always comes back to
-// OnWriteDone.
-class Stream : public FetchReactor {
- public:
-  // `open` counts the streams of the service; this one is in it already.
-  Stream(Bytes bytes, std::atomic<int>* open) : bytes_(std::move(bytes)), open_(open) {
-    MutexLock lock(&mutex_);
-    chunk_.set_total_bytes(static_cast<int64_t>(bytes_->size()));
-    WriteNext();
-  }
-
-  void OnWriteDone(bool ok) override {
-    MutexLock lock(&mutex_);
-    if (!ok) {
-      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader is gone"));
-    } else if (sent_ == bytes_->size()) {
-      Finish(grpc::Status::OK);
-    } else {
-      chunk_.clear_total_bytes();
-      WriteNext();
-    }
-  }
-
-  void OnDone() override {
-    open_->fetch_sub(1);
-    delete this;
-  }
-
- private:
-  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const size_t count = std::min<size_t>(kArtifactChunkBytes, bytes_->size() - sent_);
-    chunk_.set_data(bytes_->data() + sent_, count);
-    sent_ += count;
-    StartWrite(&chunk_);
-  }
-
-  const Bytes bytes_;
-  std::atomic<int>* const open_;
-  Mutex mutex_;  // Reactions run on any thread, one at a time; the lock hands the state from one to
-                 // the next.
-  size_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
-  v1::FetchChunk chunk_ ABSL_GUARDED_BY(mutex_);
-};
-
-class ArtifactServiceImpl : public Service, public v1::ArtifactService::CallbackService {
+class ArtifactServiceImpl : public Service {
  public:
   ArtifactServiceImpl(const AccessToken& token, ArtifactLookup lookup,
                       const ArtifactServiceOptions& options)
       : verifier_(token), lookup_(std::move(lookup)), options_(options) {}
 
-  grpc::Service* AsGrpc() override { return this; }
-
-  // grpc::Server::Shutdown waits for open streams and cancels them at its deadline, which ends
-  // every Stream.
-  void EndCalls(absl::Duration) override { ending_ = true; }
-
-  FetchReactor* Fetch(grpc::CallbackServerContext* context,
-                      const v1::FetchRequest* request) override {
-    absl::StatusOr<Bytes> bytes = Find(*context, *request);
-    if (!bytes.ok()) return new Refusal(bytes.status());
-    if (open_.fetch_add(1) >= options_.max_streams) {
-      open_.fetch_sub(1);
-      return new Refusal(absl::ResourceExhaustedError(
-          absl::StrCat(options_.max_streams, " artifact streams are open; try again")));
-    }
-    return new Stream(*std::move(bytes), &open_);
-  }
+  grpc::Service* AsGrpc() override { return &service_; }
+  void Accept(grpc::ServerCompletionQueue* queue) override;
+  OpenCalls& calls() override { return calls_; }
 
  private:
-  absl::StatusOr<Bytes> Find(const grpc::CallbackServerContext& context,
-                             const v1::FetchRequest& request) {
+  friend class Stream;
+
+  // What the call is to send, or why it is refused.
+  absl::StatusOr<Bytes> Find(const grpc::ServerContext& context, const v1::FetchRequest& request) {
     RETORT_RETURN_IF_ERROR(Authenticate(context, verifier_));
-    if (ending_) return absl::UnavailableError("this worker is shutting down");
     if (context.deadline() > std::chrono::system_clock::now() + kLongestCall) {
       return absl::InvalidArgumentError("Fetch needs a deadline of at most an hour");
     }
@@ -116,9 +53,89 @@ class ArtifactServiceImpl : public Service, public v1::ArtifactService::Callback
   const TokenVerifier verifier_;
   const ArtifactLookup lookup_;
   const ArtifactServiceOptions options_;
-  std::atomic<bool> ending_{false};
-  std::atomic<int> open_{0};
+  v1::ArtifactService::AsyncService service_;
+  OpenCalls calls_;
 };
+
+// One Fetch, waiting for a caller, then sending. Exactly one operation is in flight at any time, so
+// a cancelled call always comes back here. Used by the queue's thread only, but for Abandon.
+// Deletes itself.
+class Stream : public OpenCall {
+ public:
+  Stream(ArtifactServiceImpl* service, grpc::ServerCompletionQueue* queue)
+      : service_(service), queue_(queue) {
+    service_->service_.RequestFetch(&context_, &request_, &writer_, queue, queue, &accepted_);
+  }
+
+  void BeginEnd() override {}  // It is finite; gRPC cancels it after the grace.
+  void Abandon() override { context_.TryCancel(); }
+
+ private:
+  void Accepted(bool ok) {
+    if (!ok) {  // The server is shutting down.
+      service_->calls_.AcceptingStopped();
+      delete this;
+      return;
+    }
+    new Stream(service_, queue_);
+    id_ = service_->calls_.Add(this, service_->options_.max_streams);
+    absl::StatusOr<Bytes> bytes = service_->Find(context_, request_);
+    if (bytes.ok() && id_ == 0) {
+      bytes = service_->calls_.ending()
+                  ? absl::UnavailableError("this worker is shutting down")
+                  : absl::ResourceExhaustedError(absl::StrCat(
+                        service_->options_.max_streams, " artifact streams are open; try again"));
+    }
+    if (!bytes.ok()) {
+      writer_.Finish(ToGrpc(bytes.status()), &finished_);
+      return;
+    }
+    bytes_ = *std::move(bytes);
+    chunk_.set_total_bytes(static_cast<int64_t>(bytes_->size()));
+    WriteNext();
+  }
+
+  void Written(bool ok) {
+    if (!ok) {
+      writer_.Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader is gone"), &finished_);
+    } else if (sent_ == bytes_->size()) {
+      writer_.Finish(grpc::Status::OK, &finished_);
+    } else {
+      chunk_.clear_total_bytes();
+      WriteNext();
+    }
+  }
+
+  void Finished(bool) {
+    // Gone from the registry before it is deleted, and counted there until it is.
+    OpenCalls& calls = service_->calls_;
+    calls.Forget(id_);
+    delete this;
+    calls.Remove();
+  }
+
+  void WriteNext() {
+    const size_t count = std::min<size_t>(kArtifactChunkBytes, bytes_->size() - sent_);
+    chunk_.set_data(bytes_->data() + sent_, count);
+    sent_ += count;
+    writer_.Write(chunk_, &written_);
+  }
+
+  ArtifactServiceImpl* const service_;
+  grpc::ServerCompletionQueue* const queue_;
+  grpc::ServerContext context_;
+  v1::FetchRequest request_;
+  grpc::ServerAsyncWriter<v1::FetchChunk> writer_{&context_};
+  CompletionOf<Stream> accepted_{this, &Stream::Accepted};
+  CompletionOf<Stream> written_{this, &Stream::Written};
+  CompletionOf<Stream> finished_{this, &Stream::Finished};
+  OpenCalls::Id id_ = 0;
+  Bytes bytes_;
+  size_t sent_ = 0;
+  v1::FetchChunk chunk_;
+};
+
+void ArtifactServiceImpl::Accept(grpc::ServerCompletionQueue* queue) { new Stream(this, queue); }
 
 }  // namespace
 

@@ -14,7 +14,7 @@ namespace retort::rpc {
 inline constexpr int64_t kMaxArtifactBytes = int64_t{4} << 30;
 inline constexpr int64_t kArtifactChunkBytes = 1 << 20;
 
-// Called on gRPC threads, so thread-safe and quick. The call keeps the bytes alive.
+// Called on the server's thread, so thread-safe and quick. The call keeps the bytes alive.
 using ArtifactLookup =
     std::function<absl::StatusOr<std::shared_ptr<const std::string>>(const std::string& id)>;
 

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include <deque>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,19 +12,19 @@
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/completion.h"
 #include "common/rpc/grpc_status.h"
 #include "common/rpc/server.h"
 #include "grpcpp/client_context.h"
-#include "grpcpp/support/client_callback.h"
+#include "grpcpp/completion_queue.h"
+#include "grpcpp/support/async_stream.h"
 #include "retort/v1/control.grpc.pb.h"
 
 namespace retort::rpc {
 
-// One read and at most one write are in flight. A hold keeps the call open for operations begun
-// outside reactions; it goes when reading has ended, and after that nothing is started. All state
-// is under mutex_, gRPC operations are begun under it too (1.51 never runs a reaction inside the
-// call that begins an operation).
-class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v1::DriverMessage> {
+// At most one read and one write are in flight; Finish begins once reading has ended and no write
+// is in flight. Completions run on the stream's own thread, operations begin under mutex_.
+class AttachClient::Stream {
  public:
   Stream(const std::shared_ptr<grpc::Channel>& channel, const AccessToken& token,
          AttachClientOptions options)
@@ -31,22 +32,18 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
     options_.channel.reset();
     PrepareCall(token, absl::InfiniteDuration(), &context_);
     context_.set_wait_for_ready(true);
+    stream_ = stub_->PrepareAsyncAttach(&context_, &queue_);
+    v1::WorkerMessage message;
+    *message.mutable_hello() = options_.hello;
+    MutexLock lock(&mutex_);
+    Enqueue(std::move(message));
+    stream_->StartCall(&started_);
+    thread_ = std::thread([this] { RunCompletions(&queue_); });
   }
 
-  // The reactor must be done before it is destroyed: EndAndWait.
-  ~Stream() override = default;
-
-  void Start() {
-    MutexLock lock(&mutex_);
-    stub_->async()->Attach(&context_, this);
-    AddHold();
-    StartRead(&incoming_);
-    Enqueue([&] {
-      v1::WorkerMessage message;
-      *message.mutable_hello() = options_.hello;
-      return message;
-    }());
-    StartCall();
+  ~Stream() {
+    context_.TryCancel();
+    thread_.join();  // Finished shuts the queue down.
   }
 
   absl::StatusOr<v1::DriverMessage> Pop(absl::Duration timeout) {
@@ -107,57 +104,69 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
 
   void Cancel() { context_.TryCancel(); }
 
-  void CancelAndWait() {
-    context_.TryCancel();
-    MutexLock lock(&mutex_);
-    while (!done_) changed_.Wait(&mutex_);
-  }
-
   bool ended() const {
     MutexLock lock(&mutex_);
     return done_;
   }
 
-  void OnReadDone(bool ok) override {
-    mutex_.Lock();
+ private:
+  void Started(bool ok) {
+    MutexLock lock(&mutex_);
     if (!ok) {
       reading_ = false;
-      mutex_.Unlock();
-      RemoveHold();
-      return;
+    } else {
+      started_ok_ = true;
+      stream_->Read(&incoming_, &read_);
     }
-    v1::DriverMessage message = std::move(incoming_);
-    incoming_.Clear();
-    const bool announce = std::exchange(welcomed_, true);
-    mutex_.Unlock();
+    Advance();
+  }
+
+  void Read(bool ok) {
+    v1::DriverMessage message;
+    bool announce = false;
+    {
+      MutexLock lock(&mutex_);
+      if (!ok) {
+        reading_ = false;
+        Advance();
+        return;
+      }
+      message.Swap(&incoming_);
+      announce = std::exchange(welcomed_, true);
+    }
     if (announce && options_.on_arrival) options_.on_arrival(&message);
     MutexLock lock(&mutex_);
     received_.push_back(std::move(message));
     Notify();
-    StartRead(&incoming_);
+    stream_->Read(&incoming_, &read_);
   }
 
-  void OnWriteDone(bool ok) override {
+  void Written(bool ok) {
     MutexLock lock(&mutex_);
     writing_ = false;
     buffered_bytes_ -= static_cast<int64_t>(unsent_.front().ByteSizeLong());
     unsent_.pop_front();
-    if (!ok) {  // The stream is broken; OnReadDone(false) follows.
+    if (!ok) {  // The stream is broken; Read(false) comes, too.
       unsent_.clear();
       buffered_bytes_ = 0;
     }
     Advance();
   }
 
-  void OnDone(const grpc::Status& status) override {
-    if (options_.on_arrival) options_.on_arrival(nullptr);
+  void SaidGoodbye(bool) {
     MutexLock lock(&mutex_);
-    status_ = status;
-    done_ = true;
-    Notify();  // Under the lock: the waiter may destroy *this as soon as it has it.
+    writing_ = false;
+    Advance();
   }
 
- private:
+  void Finished(bool) {
+    if (options_.on_arrival) options_.on_arrival(nullptr);
+    MutexLock lock(&mutex_);
+    done_ = true;
+    Notify();
+    queue_.Shutdown();
+  }
+
   void Enqueue(v1::WorkerMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     buffered_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
     unsent_.push_back(std::move(message));
@@ -171,13 +180,17 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
   }
 
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (writing_ || !reading_) return;
-    if (!unsent_.empty()) {
+    if (writing_) return;
+    if (!reading_) {
+      if (!std::exchange(finish_begun_, true)) stream_->Finish(&status_, &finished_);
+    } else if (!started_ok_) {
+      return;
+    } else if (!unsent_.empty()) {
       writing_ = true;
-      StartWrite(&unsent_.front());
-    } else if (finishing_ && !said_goodbye_) {
-      said_goodbye_ = true;
-      StartWritesDone();
+      stream_->Write(unsent_.front(), &written_);
+    } else if (finishing_ && !std::exchange(goodbye_begun_, true)) {
+      writing_ = true;
+      stream_->WritesDone(&said_goodbye_);
     }
   }
 
@@ -198,7 +211,15 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
 
   const std::unique_ptr<v1::DriverService::Stub> stub_;
   AttachClientOptions options_;
+  grpc::CompletionQueue queue_;
   grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientAsyncReaderWriter<v1::WorkerMessage, v1::DriverMessage>> stream_;
+  CompletionOf<Stream> started_{this, &Stream::Started};
+  CompletionOf<Stream> read_{this, &Stream::Read};
+  CompletionOf<Stream> written_{this, &Stream::Written};
+  CompletionOf<Stream> said_goodbye_{this, &Stream::SaidGoodbye};
+  CompletionOf<Stream> finished_{this, &Stream::Finished};
+  std::thread thread_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -206,11 +227,13 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
   std::deque<v1::DriverMessage> received_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::WorkerMessage> unsent_ ABSL_GUARDED_BY(mutex_);  // The front is in flight.
   int64_t buffered_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool reading_ ABSL_GUARDED_BY(mutex_) = true;
+  bool started_ok_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = true;  // Until nothing can be received any more.
   bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool said_goodbye_ ABSL_GUARDED_BY(mutex_) = false;
+  bool goodbye_begun_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finish_begun_ ABSL_GUARDED_BY(mutex_) = false;
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_waiting_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::Status status_ ABSL_GUARDED_BY(mutex_);
@@ -218,9 +241,7 @@ class AttachClient::Stream : public grpc::ClientBidiReactor<v1::WorkerMessage, v
 
 AttachClient::AttachClient() = default;
 
-AttachClient::~AttachClient() {
-  if (stream_ != nullptr) stream_->CancelAndWait();
-}
+AttachClient::~AttachClient() = default;
 
 absl::StatusOr<std::unique_ptr<AttachClient>> AttachClient::Connect(const AccessToken& token,
                                                                     AttachClientOptions options) {
@@ -229,7 +250,6 @@ absl::StatusOr<std::unique_ptr<AttachClient>> AttachClient::Connect(const Access
   client->channel_ = options.channel;
   const absl::Duration deadline = options.welcome_deadline;
   client->stream_ = std::make_unique<Stream>(client->channel_, token, std::move(options));
-  client->stream_->Start();
   absl::StatusOr<v1::DriverMessage> first = client->stream_->Pop(deadline);
   if (absl::IsDeadlineExceeded(first.status())) {
     return absl::DeadlineExceededError(absl::StrCat("no driver answered within ",

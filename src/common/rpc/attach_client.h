@@ -1,5 +1,5 @@
-// A worker's end of the Attach stream. gRPC threads read into a queue and write from a bounded
-// buffer; the worker's own threads pop and send without ever waiting for the network.
+// A worker's end of the Attach stream. A thread of its own reads into a queue and writes from a
+// bounded buffer; the worker's threads pop and send without ever waiting for the network.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ struct AttachClientOptions {
   v1::Hello hello;
   absl::Duration welcome_deadline = absl::Seconds(30);
   int64_t max_buffered_bytes = 16 << 20;  // Sent but not yet taken by the network.
-  // Called on a gRPC thread for each message before Pop can return it (not for the Welcome), and
-  // with nullptr once when the stream has ended. Must not block and must not destroy the client.
-  // May be called before Connect returns.
+  // Called on the stream's thread for each message before Pop can return it (not for the Welcome),
+  // and with nullptr once when the stream has ended. Must not block and must not destroy the
+  // client. May be called before Connect returns.
   std::function<void(const v1::DriverMessage*)> on_arrival;
   // An eventfd of the caller's, written whenever Pop has something new to say, for a thread that
   // polls other descriptors, too. It must stay open as long as the client lives.
@@ -68,7 +68,7 @@ class AttachClient {
 
   AttachClient();
 
-  std::shared_ptr<grpc::Channel> channel_;  // Destroyed after stream_, and not on a gRPC thread.
+  std::shared_ptr<grpc::Channel> channel_;  // Destroyed after stream_.
   std::unique_ptr<Stream> stream_;
   v1::Welcome welcome_;
 };

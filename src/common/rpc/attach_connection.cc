@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/authenticate.h"
 #include "common/rpc/grpc_status.h"
 #include "common/rpc/transport.h"
 
@@ -35,29 +36,42 @@ absl::Status CheckHello(const v1::Hello& hello) {
   return absl::OkStatus();
 }
 
-// Calls `action` on the connection if it is still open when `after` has passed.
-void Arm(grpc::Alarm* alarm, absl::Duration after,
-         const std::shared_ptr<ConnectionRegistry>& registry, ConnectionId id,
-         void (*action)(Connection*)) {
-  alarm->Set(DeadlineAfter(after), [registry, id, action](bool expired) {
-    if (!expired) return;
-    MutexLock lock(&registry->mutex);
-    const auto found = registry->open.find(id);
-    if (found != registry->open.end()) action(found->second);
-  });
-}
-
 }  // namespace
 
-void Connection::Start() {
-  Arm(&hello_alarm_, shared_.options.hello_deadline, shared_.registry, id_,
-      [](Connection* connection) {
-        MutexLock lock(&connection->mutex_);
-        if (connection->phase_ != Phase::kSilent) return;
-        connection->BeginClose(absl::DeadlineExceededError("no Hello came in time"));
-      });
+Connection::Connection(AttachContext* shared, grpc::ServerCompletionQueue* queue)
+    : shared_(shared), queue_(queue) {
+  context_.AsyncNotifyWhenDone(&over_);  // Comes only if the call is accepted.
+  shared_->service.RequestAttach(&context_, &stream_, queue, queue, &accepted_);
+}
+
+void Connection::Accepted(bool ok) {
+  if (!ok) {  // The server is shutting down.
+    shared_->calls.AcceptingStopped();
+    delete this;
+    return;
+  }
+  new Connection(shared_, queue_);
+  id_ = shared_->calls.Add(this, shared_->options.max_connections);
+  const absl::Status admitted = Admit();
   MutexLock lock(&mutex_);
-  StartRead(&incoming_);
+  Begin();  // over_.
+  if (!admitted.ok()) {
+    if (!closing()) BeginClose(admitted);
+    return;
+  }
+  if (closing()) return;  // The service ends just now.
+  Begin();
+  hello_alarm_.Set(queue_, DeadlineAfter(shared_->options.hello_deadline), &hello_is_late_);
+  Begin();
+  stream_.Read(&incoming_, &read_);
+}
+
+absl::Status Connection::Admit() {
+  RETORT_RETURN_IF_ERROR(Authenticate(context_, shared_->verifier));
+  if (id_ != 0) return absl::OkStatus();
+  if (shared_->calls.ending()) return absl::UnavailableError("the driver is shutting down");
+  return absl::ResourceExhaustedError(
+      absl::StrCat(shared_->options.max_connections, " workers are attached already"));
 }
 
 absl::Status Connection::Send(const v1::DriverMessage& message) {
@@ -70,7 +84,7 @@ absl::Status Connection::Send(const v1::DriverMessage& message) {
   if (phase_ != Phase::kOpen) {
     return absl::FailedPreconditionError(absl::StrCat("connection ", id_, " is closing"));
   }
-  if (buffered_bytes_ + bytes > shared_.options.max_buffered_bytes) {
+  if (buffered_bytes_ + bytes > shared_->options.max_buffered_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "connection ", id_, ": the worker does not read; ", buffered_bytes_, " bytes wait for it"));
   }
@@ -82,129 +96,153 @@ absl::Status Connection::Send(const v1::DriverMessage& message) {
 
 void Connection::Close(const absl::Status& status) {
   MutexLock lock(&mutex_);
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished) return;
-  BeginClose(status);
+  if (!closing()) BeginClose(status);
 }
 
 void Connection::BeginClose(const absl::Status& status) {
   phase_ = Phase::kClosing;
   close_status_ = status;
-  if (!status.ok()) {
-    unsent_.resize(writing_ ? 1 : 0);
-  }
+  if (!status.ok()) unsent_.resize(writing_ ? 1 : 0);
+  Begin();
+  close_alarm_.Set(queue_, DeadlineAfter(shared_->options.close_grace), &close_is_late_);
   Advance();
-  if (phase_ == Phase::kFinished) return;
-  Arm(&close_alarm_, shared_.options.close_grace, shared_.registry, id_,
-      [](Connection* connection) { connection->Abandon(); });
 }
 
 void Connection::Advance() {
   if (writing_ || phase_ == Phase::kFinished) return;
   if (!unsent_.empty()) {
     writing_ = true;
-    StartWrite(&unsent_.front().message);
+    Begin();
+    stream_.Write(unsent_.front().message, &written_);
   } else if (phase_ == Phase::kClosing) {
     phase_ = Phase::kFinished;
-    Finish(ToGrpc(close_status_));
+    Begin();
+    stream_.Finish(ToGrpc(close_status_), &finished_);
   }
 }
 
-void Connection::OnReadDone(bool ok) {
-  mutex_.Lock();
-  if (!ok) {  // The worker said goodbye, or the call is over.
-    if (phase_ == Phase::kSilent) {
-      BeginClose(absl::InvalidArgumentError("the stream ended before Hello"));
-    } else if (phase_ == Phase::kOpen) {
-      BeginClose(absl::OkStatus());
+void Connection::Read(bool ok) {
+  v1::WorkerMessage message;
+  bool take = false;
+  {
+    MutexLock lock(&mutex_);
+    if (!ok && !closing()) {  // A goodbye, or the call is over.
+      BeginClose(phase_ == Phase::kOpen
+                     ? absl::OkStatus()
+                     : absl::InvalidArgumentError("the stream ended before Hello"));
     }
-    mutex_.Unlock();
-    return;
+    take = ok && !closing();  // Else a fenced worker's: dropped.
+    if (take) message.Swap(&incoming_);
   }
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished) {  // A fenced worker's: dropped.
-    mutex_.Unlock();
-    return;
+  if (take) {
+    const absl::Status taken = Take(std::move(message));
+    MutexLock lock(&mutex_);
+    if (!taken.ok() && !closing()) BeginClose(taken);
+    if (!closing()) {
+      Begin();
+      stream_.Read(&incoming_, &read_);
+    }
   }
-  v1::WorkerMessage message = std::move(incoming_);
-  incoming_.Clear();
-  mutex_.Unlock();
-  const absl::Status accepted = Accept(std::move(message));
-  MutexLock lock(&mutex_);
-  if (!accepted.ok() && phase_ != Phase::kClosing && phase_ != Phase::kFinished)
-    BeginClose(accepted);
-  if (phase_ == Phase::kOpen) StartRead(&incoming_);
+  Ended();
 }
 
-absl::Status Connection::Accept(v1::WorkerMessage message) {
+absl::Status Connection::Take(v1::WorkerMessage message) {
   const auto bytes = static_cast<int64_t>(message.ByteSizeLong());
   bool first;
   {
     MutexLock lock(&mutex_);
     first = !announced_;
-    if (first && message.has_hello() && phase_ == Phase::kSilent) {
+    if (first) {
+      if (!message.has_hello()) {
+        return absl::InvalidArgumentError("the first message is no Hello");
+      }
       RETORT_RETURN_IF_ERROR(CheckHello(message.hello()));
       announced_ = true;
-      phase_ = Phase::kOpen;
+      if (phase_ == Phase::kSilent) phase_ = Phase::kOpen;
+      hello_alarm_.Cancel();
     }
   }
-  if (first && !message.has_hello()) {
-    return absl::InvalidArgumentError("the first message is no Hello");
+  if (first) {
+    shared_->sink(
+        ConnectionOpened{id_, std::move(*message.mutable_hello()), context_.peer(), bytes});
+    return absl::OkStatus();
   }
-  if (!first && (message.has_hello() || message.kind_case() == v1::WorkerMessage::KIND_NOT_SET)) {
+  if (message.has_hello() || message.kind_case() == v1::WorkerMessage::KIND_NOT_SET) {
     return absl::InvalidArgumentError("a second Hello, or a message of a kind this build lacks");
   }
-  if (first) {
-    hello_alarm_.Cancel();
-    shared_.sink(
-        ConnectionOpened{id_, std::move(*message.mutable_hello()), context_->peer(), bytes});
-  } else {
-    shared_.sink(MessageReceived{id_, std::move(message), bytes});
-  }
+  shared_->sink(MessageReceived{id_, std::move(message), bytes});
   return absl::OkStatus();
 }
 
-void Connection::OnWriteDone(bool ok) {
-  MutexLock lock(&mutex_);
-  writing_ = false;
-  buffered_bytes_ -= unsent_.front().bytes;
-  unsent_.pop_front();
-  if (!ok) {
-    lost_ = true;
-    unsent_.clear();
-    if (phase_ != Phase::kClosing) BeginClose(absl::UnavailableError("the worker is gone"));
+void Connection::Written(bool ok) {
+  {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    buffered_bytes_ -= unsent_.front().bytes;
+    unsent_.pop_front();
+    if (!ok) Lost();
+    Advance();
   }
-  Advance();
+  Ended();
 }
 
-void Connection::OnCancel() {
-  MutexLock lock(&mutex_);
+void Connection::Over(bool) {
+  {
+    MutexLock lock(&mutex_);
+    if (context_.IsCancelled()) {
+      Lost();
+      Advance();
+    }
+  }
+  Ended();
+}
+
+void Connection::Lost() {
   lost_ = true;
   unsent_.resize(writing_ ? 1 : 0);
-  if (phase_ != Phase::kClosing && phase_ != Phase::kFinished) {
-    BeginClose(absl::UnavailableError("the worker is gone"));
-  }
-  Advance();
+  if (!closing()) BeginClose(absl::UnavailableError("the worker is gone"));
 }
 
-void Connection::OnDone() {
+void Connection::Finished(bool) {
+  {
+    MutexLock lock(&mutex_);
+    hello_alarm_.Cancel();
+    close_alarm_.Cancel();
+  }
+  Ended();
+}
+
+void Connection::HelloIsLate(bool expired) {
+  {
+    MutexLock lock(&mutex_);
+    if (expired && phase_ == Phase::kSilent) {
+      BeginClose(absl::DeadlineExceededError("no Hello came in time"));
+    }
+  }
+  Ended();
+}
+
+void Connection::CloseIsLate(bool expired) {
+  if (expired) Abandon();
+  Ended();
+}
+
+void Connection::Ended() {
   ConnectionClosed closed{id_, absl::OkStatus()};
   bool announced;
   {
     MutexLock lock(&mutex_);
+    if (--in_flight_ > 0) return;
     announced = announced_;
     closed.status = close_status_;
     // A stream that broke reads as ended, too: only the cancellation tells it from a goodbye.
     if (lost_ && closed.status.ok()) closed.status = absl::UnavailableError("the worker is gone");
   }
-  if (announced) shared_.sink(std::move(closed));
-  const std::shared_ptr<ConnectionRegistry> registry = shared_.registry;
-  {
-    MutexLock lock(&registry->mutex);
-    registry->open.erase(id_);
-  }
-  // Nobody can reach it any more.
+  if (announced) shared_->sink(std::move(closed));
+  OpenCalls& calls = shared_->calls;
+  calls.Forget(id_);
   delete this;
-  MutexLock lock(&registry->mutex);
-  registry->changed.NotifyAll();
+  calls.Remove();
 }
 
 }  // namespace retort::rpc::internal

@@ -1,76 +1,96 @@
-// One worker's stream at the driver: the reactor behind AttachService. Internal to rpc/.
+// One worker's stream at the driver, behind AttachService. Internal to rpc/.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
-#include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "common/base/mutex.h"
 #include "common/rpc/attach_service.h"
+#include "common/rpc/completion.h"
+#include "common/rpc/open_calls.h"
 #include "grpcpp/alarm.h"
-#include "grpcpp/support/server_callback.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/async_stream.h"
 #include "retort/v1/control.grpc.pb.h"
 
 namespace retort::rpc::internal {
 
-class Connection;
+// What all connections of a service use; outlives them.
+struct AttachContext {
+  AttachContext(const AccessToken& token, std::function<void(AttachEvent)> event_sink,
+                const AttachServiceOptions& service_options)
+      : verifier(token), sink(std::move(event_sink)), options(service_options) {}
 
-// The open connections. Shared with alarm callbacks, which may run after the service is gone. Lock
-// order: a registry's lock, then a connection's. Who holds the registry's lock may use a connection
-// that is in it: OnDone removes it before it is deleted.
-struct ConnectionRegistry {
-  Mutex mutex;
-  CondVar changed;
-  absl::flat_hash_map<ConnectionId, Connection*> open ABSL_GUARDED_BY(mutex);
-  ConnectionId last_id ABSL_GUARDED_BY(mutex) = 0;
-  bool ending ABSL_GUARDED_BY(mutex) = false;
+  const TokenVerifier verifier;
+  const std::function<void(AttachEvent)> sink;
+  const AttachServiceOptions options;
+  v1::DriverService::AsyncService service;
+  OpenCalls calls;
 };
 
-struct ConnectionContext {
-  std::shared_ptr<ConnectionRegistry> registry;
-  std::function<void(AttachEvent)> sink;
-  AttachServiceOptions options;
-};
-
-// One read and at most one write are in flight until Finish, which happens once, with no write in
-// flight. Deletes itself in OnDone.
-class Connection : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::DriverMessage> {
+// Waits for a caller, then carries its stream, then deletes itself, all on the queue's thread; Send
+// and Close come from any thread. At most one read and one write are in flight; Finish happens
+// once, with no write in flight.
+class Connection : public OpenCall {
  public:
-  Connection(const ConnectionContext& shared, ConnectionId id, grpc::CallbackServerContext* context)
-      : shared_(shared), id_(id), context_(context) {}
+  Connection(AttachContext* shared, grpc::ServerCompletionQueue* queue);
 
-  void Start();
   absl::Status Send(const v1::DriverMessage& message);
   void Close(const absl::Status& status);
-  // Breaks the stream off, for a peer that does not read.
-  void Abandon() { context_->TryCancel(); }
-
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
+  void BeginEnd() override { Close(absl::UnavailableError("the driver is shutting down")); }
+  void Abandon() override { context_.TryCancel(); }
 
  private:
   struct Unsent {
     v1::DriverMessage message;
     int64_t bytes;
   };
-  enum class Phase { kSilent, kOpen, kClosing, kFinished };  // Only moves forward.
+  // Only moves forward. kSilent: Hello has not come. kClosing: what is queued goes out. kFinished:
+  // the status was sent.
+  enum class Phase { kSilent, kOpen, kClosing, kFinished };
 
+  void Accepted(bool ok);
+  void Read(bool ok);
+  void Written(bool ok);
+  void Over(bool ok);  // The call has ended, one way or another.
+  void Finished(bool ok);
+  void HelloIsLate(bool expired);
+  void CloseIsLate(bool expired);
+
+  // Counts an operation that begins; its completion calls Ended last.
+  void Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { ++in_flight_; }
+  // Deletes this when nothing is in flight any more.
+  void Ended();
+
+  absl::Status Admit();
   // What a received message means; an error closes the connection.
-  absl::Status Accept(v1::WorkerMessage message);
+  absl::Status Take(v1::WorkerMessage message);
+  void Lost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginClose(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool closing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return phase_ == Phase::kClosing || phase_ == Phase::kFinished;
+  }
 
-  const ConnectionContext shared_;
-  const ConnectionId id_;
-  grpc::CallbackServerContext* const context_;
+  AttachContext* const shared_;
+  grpc::ServerCompletionQueue* const queue_;
+  grpc::ServerContext context_;
+  grpc::ServerAsyncReaderWriter<v1::DriverMessage, v1::WorkerMessage> stream_{&context_};
   grpc::Alarm hello_alarm_;
   grpc::Alarm close_alarm_;
+  CompletionOf<Connection> accepted_{this, &Connection::Accepted};
+  CompletionOf<Connection> read_{this, &Connection::Read};
+  CompletionOf<Connection> written_{this, &Connection::Written};
+  CompletionOf<Connection> over_{this, &Connection::Over};
+  CompletionOf<Connection> finished_{this, &Connection::Finished};
+  CompletionOf<Connection> hello_is_late_{this, &Connection::HelloIsLate};
+  CompletionOf<Connection> close_is_late_{this, &Connection::CloseIsLate};
 
+  OpenCalls::Id id_ = 0;  // Set once, before anyone else can reach this.
   Mutex mutex_;
+  int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kSilent;
   bool announced_ ABSL_GUARDED_BY(mutex_) = false;  // ConnectionOpened was delivered.
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;

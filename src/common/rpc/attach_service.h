@@ -48,8 +48,9 @@ struct AttachServiceOptions {
 // Thread-safe.
 class AttachService : public Service {
  public:
-  // `sink` is called on gRPC threads, events of one connection in order; it must be thread-safe,
-  // quick, and may call Send and Close. It is not called after EndCalls has returned.
+  // `sink` is called on the server's thread, events of one connection in order; it must be
+  // thread-safe, quick, and may call Send and Close. It is not called after the server was shut
+  // down.
   static std::unique_ptr<AttachService> Make(const AccessToken& token,
                                              std::function<void(AttachEvent)> sink,
                                              const AttachServiceOptions& options = {});

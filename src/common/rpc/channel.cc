@@ -32,6 +32,7 @@ grpc::ChannelArguments Arguments() {
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
                                                            const TlsFiles& tls) {
+  internal::UseGrpc();
   RETORT_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseEndpoint(address));
   if (endpoint.port == 0) {
     return absl::InvalidArgumentError(

@@ -1,11 +1,11 @@
-// An unbounded queue between gRPC threads and the one thread that acts on events. Thread-safe.
+// An unbounded queue between the server's thread and the one thread that acts on events.
+// Thread-safe.
 #pragma once
 
 #include <deque>
 #include <optional>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/completion.h"
 #include "common/rpc/transport.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
@@ -43,14 +44,18 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
                           Credentials(options.tls));
   RETORT_CHECK(!options.services.empty());
+  internal::UseGrpc();
   grpc::ServerBuilder builder;
   AddArguments(&builder);
   int port = 0;
   builder.AddListeningPort(endpoint.ToString(), credentials, &port);
   for (Service* service : options.services) builder.RegisterService(service->AsGrpc());
   auto server = std::unique_ptr<Server>(new Server());
+  server->queue_ = builder.AddCompletionQueue();
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {
+    server->queue_->Shutdown();
+    RunCompletions(server->queue_.get());
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", endpoint.ToString(),
                      ": the port is in use, the address is not this host's, or the TLS files do "
@@ -59,6 +64,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   server->endpoint_ = endpoint;
   server->endpoint_.port = port;
   server->services_ = options.services;
+  for (Service* service : options.services) service->Accept(server->queue_.get());
+  server->thread_ = std::thread([queue = server->queue_.get()] { RunCompletions(queue); });
   return server;
 }
 
@@ -66,9 +73,12 @@ Server::~Server() { Shutdown(absl::Seconds(1)); }
 
 void Server::Shutdown(absl::Duration grace) {
   if (server_ == nullptr) return;
-  for (Service* service : services_) service->EndCalls(grace);
+  for (Service* service : services_) service->calls().End(grace);
   server_->Shutdown(internal::DeadlineAfter(grace));
-  server_->Wait();
+  // No operation may begin on a queue that was shut down, so the last call has to be over.
+  for (Service* service : services_) service->calls().AwaitDrained();
+  queue_->Shutdown();
+  thread_.join();
   server_.reset();
 }
 

@@ -1,14 +1,17 @@
-// A gRPC server whose services can be shut down without hanging: reactors are told to finish first,
-// because grpc::Server::Shutdown waits for every one of them.
+// A gRPC server on one completion queue with one thread (completion.h says why), which shuts down
+// without hanging: every open call is ended first, because gRPC waits for them.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/rpc/endpoint.h"
+#include "common/rpc/open_calls.h"
+#include "grpcpp/completion_queue.h"
 #include "grpcpp/server.h"
 
 namespace retort::rpc {
@@ -22,9 +25,10 @@ class Service {
  public:
   virtual ~Service() = default;
   virtual grpc::Service* AsGrpc() = 0;
-  // Refuses new calls and returns once every open call has finished, cancelling what is left after
-  // `grace`.
-  virtual void EndCalls(absl::Duration grace) = 0;
+  // Called once, before the server's thread starts: requests the first call of every method. When
+  // the server accepts no more, the service says calls().AcceptingStopped().
+  virtual void Accept(grpc::ServerCompletionQueue* queue) = 0;
+  virtual OpenCalls& calls() = 0;
 };
 
 struct ServerOptions {
@@ -53,7 +57,9 @@ class Server {
 
   Endpoint endpoint_;
   std::vector<Service*> services_;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
+  std::thread thread_;
 };
 
 }  // namespace retort::rpc

@@ -1,7 +1,10 @@
 #include "common/rpc/transport.h"
 
 #include "common/base/file.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "grpc/grpc.h"
+#include "grpc/support/log.h"
 
 namespace retort::rpc::internal {
 namespace {
@@ -24,6 +27,15 @@ absl::StatusOr<TlsContents> ReadTlsFiles(const TlsFiles& tls) {
   RETORT_RETURN_IF_ERROR(ReadPem(tls.key_file, "key", &contents.key));
   RETORT_RETURN_IF_ERROR(ReadPem(tls.ca_file, "CA", &contents.ca));
   return contents;
+}
+
+void UseGrpc() {
+  static const bool initialised = [] {
+    gpr_set_log_function([](gpr_log_func_args* line) { LogDebug("grpc {}", line->message); });
+    grpc_init();
+    return true;
+  }();
+  (void)initialised;
 }
 
 gpr_timespec DeadlineAfter(absl::Duration duration) {

@@ -26,6 +26,11 @@ struct TlsContents {
 // The files' PEM text, each at most 1 MiB; empty for an empty path.
 absl::StatusOr<TlsContents> ReadTlsFiles(const TlsFiles& tls);
 
+// Call before anything of gRPC is made; idempotent. gRPC's own log lines become debug lines of ours
+// (what matters comes back as a status), and gRPC stays initialised until the process ends: its
+// shutdown joins a thread that may be polling for another 10 s after a large transfer.
+void UseGrpc();
+
 // Now + `duration` on gRPC's monotonic clock; infinite stays infinite.
 gpr_timespec DeadlineAfter(absl::Duration duration);
 

@@ -2,7 +2,6 @@
 // the proto descriptors, so a new one is tested without anyone remembering to.
 #include "common/rpc/authenticate.h"
 
-#include <future>
 #include <vector>
 
 #include "common/rpc/artifact_service.h"
@@ -34,23 +33,29 @@ class AuthenticateTest : public ::testing::Test {
 
   // Sends one empty message and half-closes; the status that comes back.
   grpc::Status Call(const std::string& method, const std::vector<std::string>& tokens) {
-    class Reactor : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
-     public:
-      void OnDone(const grpc::Status& status) override { done.set_value(status); }
-      std::promise<grpc::Status> done;
-    };
     grpc::GenericStub stub(channel_);
     grpc::ClientContext context;
     for (const std::string& token : tokens) context.AddMetadata(kTokenMetadataKey, token);
     PrepareDeadline(&context);
-    Reactor reactor;
-    const grpc::ByteBuffer empty(nullptr, 0);
+    grpc::CompletionQueue queue;
+    const auto call = stub.PrepareCall(&context, method, &queue);
+    call->StartCall(this);
+    Await(&queue);
+    call->WriteLast(grpc::ByteBuffer(nullptr, 0), {}, this);
+    Await(&queue);
     grpc::ByteBuffer answer;
-    stub.PrepareBidiStreamingCall(&context, method, {}, &reactor);
-    reactor.StartWriteLast(&empty, {});
-    reactor.StartRead(&answer);
-    reactor.StartCall();
-    return reactor.done.get_future().get();
+    call->Read(&answer, this);
+    Await(&queue);
+    grpc::Status status;
+    call->Finish(&status, this);
+    Await(&queue);
+    return status;
+  }
+
+  static void Await(grpc::CompletionQueue* queue) {
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue->Next(&tag, &ok));
   }
 
   static void PrepareDeadline(grpc::ClientContext* context) {
