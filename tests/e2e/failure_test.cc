@@ -1,0 +1,32 @@
+// Runs that must end with an error that helps.
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "e2e/retort_run.h"
+
+namespace retort::e2e {
+namespace {
+
+TEST(FailureTest, LossNeverFinite_StopsWithTheBatchSaved) {
+  JobOptions options;
+  options.learning_rate = 100;  // Overflows within a few updates.
+  options.ppo = "ratio_threshold: 1.0e9";
+  options.optimizer = "max_grad_norm: null";
+  options.steps = 40;
+  options.learner_ranks = 2;
+  options.checkpoint_every = 40;
+  SmallRun run("never-finite", options);
+  EXPECT_EQ(run.Start({"--set", "algorithm.max_bad_steps=1"}), 1) << run.output();
+  const int64_t bad = run.Journal("SELECT step FROM commits WHERE bad_step = 1");
+  ASSERT_GE(bad, 0);
+  // The step before and after a bad one have the same weights: nothing was applied.
+  EXPECT_EQ(
+      run.Journal(absl::StrCat("SELECT COUNT(DISTINCT weight_digest) FROM commits WHERE step IN (",
+                               bad - 1, ",", bad, ")")),
+      1);
+  EXPECT_TRUE(FileExists(absl::StrCat(run.folder(), "/bad-batches/step-", bad, ".safetensors")));
+  EXPECT_TRUE(
+      FileExists(absl::StrCat(run.folder(), "/bad-batches/step-", bad + 1, ".safetensors")));
+}
+
+}  // namespace
+}  // namespace retort::e2e

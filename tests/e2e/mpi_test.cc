@@ -1,0 +1,43 @@
+// The same job under mpirun: learners reduce over Open MPI and end with the same bits as over
+// shared memory.
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "e2e/retort_run.h"
+#include "gmock/gmock.h"
+
+namespace retort::e2e {
+namespace {
+
+using ::testing::HasSubstr;
+
+// The address that `retort run --workers=external` listens at, from the driver's log or its output.
+int FreePort(const SmallRun& run) {
+  return 20000 + static_cast<int>(std::hash<std::string>{}(run.folder()) % 30000);
+}
+
+TEST(MpiTest, SixRanks_SameWeightsAsSharedMemory) {
+  JobOptions options;
+  options.rollout_workers = 3;
+  options.learner_ranks = 2;
+  SmallRun shm("over-shm", options);
+  ASSERT_EQ(shm.Start(), 0) << shm.output();
+
+  options.more = "";
+  SmallRun mpi("over-mpi", options);
+  const std::string address = absl::StrCat("127.0.0.1:", FreePort(mpi));
+  const std::unique_ptr<ChildProcess> driver =
+      mpi.Launch({absl::StrCat(TaskFolder(), "/over-mpi.yaml"), "--set",
+                  "cluster.learner.collective=mpi", "--workers=external", "--listen", address});
+  ASSERT_TRUE(WaitFor([&] { return FileExists(mpi.folder() + "/token"); }));
+  const char* source = std::getenv("RETORT_SOURCE_DIR");
+  ChildProcess launcher({absl::StrCat(source == nullptr ? "." : source, "/deploy/mpirun.sh"), "6",
+                         "--driver=" + address, "--token-file=" + mpi.folder() + "/token",
+                         "--worker=" + Program("retort-worker")});
+  EXPECT_EQ(driver->Wait(), 0) << driver->output();
+  EXPECT_EQ(launcher.Wait(), 0) << launcher.output();
+  EXPECT_THAT(driver->output(), HasSubstr("final weights: " + shm.FinalWeights()));
+}
+
+}  // namespace
+}  // namespace retort::e2e

@@ -1,0 +1,172 @@
+#include "e2e/retort_run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/random_id.h"
+#include "driver/store/sqlite.h"
+
+namespace retort::e2e {
+namespace {
+
+// Made at the first use, removed when the process ends.
+class ScratchFolder {
+ public:
+  ScratchFolder() : path_(absl::StrCat(testing::TempDir(), "retort_e2e_", RandomHex(4))) {
+    ChildProcess data({Program("quickstart-data"), "--out", path_, "--train-rows", "400",
+                       "--heldout-rows", "40"});
+    RETORT_CHECK(data.Wait() == 0) << "quickstart-data failed";
+  }
+  ~ScratchFolder() { RemoveRecursively(path_).IgnoreError(); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
+std::string JobText(const JobOptions& o, const std::string& name, const std::string& folder) {
+  const std::string& task = TaskFolder();
+  const std::string data =
+      absl::StrCat("{train: ", task, "/train.jsonl, validation: ", task, "/heldout.jsonl");
+  std::string text = absl::StrCat(
+      "name: ", name, "\nseed: 5\npolicy: {path: null, init: {config: ", task,
+      "/model, std: 0.06}}\n", "output: {dir: ", folder, ", checkpoint_every: ", o.checkpoint_every,
+      "}\n", "eval: {every: ", o.steps, "}\n", "optimizer: {learning_rate: ", o.learning_rate,
+      ", lr_schedule: constant, micro_batch_tokens: 128", o.optimizer.empty() ? "" : ", ",
+      o.optimizer, "}\n");
+  if (o.algorithm == "sft") {
+    return absl::StrCat(text, "algorithm: {type: sft, steps: ", o.steps,
+                        ", sft: {batch_size: 32}}\n", "data: ", data,
+                        "}\nrollout: {max_new_tokens: 7}\ncluster: {rollout: {workers: ",
+                        o.rollout_workers, "}, learner: {ranks: ", o.learner_ranks, "}}\n", o.more);
+  }
+  return absl::StrCat(
+      text, "algorithm: {type: ppo, steps: ", o.steps, ", lag: ", o.lag,
+      ", ppo: {ppo_epochs: 2, mini_batch_size: 12, init_kl_coef: 0.05", o.ppo.empty() ? "" : ", ",
+      o.ppo, "}}\n", "data: ", data, ", prompts_per_step: 12, samples_per_prompt: 2}\n",
+      "rollout: {max_new_tokens: 7, bundle_prompts: 3, max_batch: 4",
+      o.sampling.empty() ? "" : ", ", o.sampling,
+      "}\nrewards: [{type: exact_match}, {type: length, target: 3, tolerance: 4, weight: 0.5}]\n",
+      "cluster: {rollout: {workers: ", o.rollout_workers,
+      "}, scorer: {workers: 1}, learner: {ranks: ", o.learner_ranks, "}}\n", o.more);
+}
+
+std::vector<std::string> SharedMemory() {
+  const auto names = ListDirectory("/dev/shm");
+  return names.ok() ? *names : std::vector<std::string>();
+}
+
+}  // namespace
+
+bool WaitFor(const std::function<bool()>& condition, absl::Duration patience) {
+  const absl::Duration deadline = Clock::Real()->Now() + patience;
+  while (!condition()) {
+    if (Clock::Real()->Now() > deadline) return false;
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(2));  // The interval of a poll, no synchronisation.
+  }
+  return true;
+}
+
+std::string Program(const std::string& name) {
+  const char* folder = std::getenv("RETORT_BIN_DIR");
+  return absl::StrCat(folder == nullptr ? "build/bin" : folder, "/", name);
+}
+
+const std::string& TaskFolder() {
+  static const ScratchFolder folder;
+  return folder.path();
+}
+
+SmallRun::SmallRun(const std::string& name, const JobOptions& options)
+    : folder_(absl::StrCat(TaskFolder(), "/", name)),
+      job_(absl::StrCat(TaskFolder(), "/", name, ".yaml")),
+      shared_memory_before_(SharedMemory()) {
+  RETORT_CHECK(WriteFileDurably(job_, JobText(options, name, folder_)).ok()) << job_;
+}
+
+SmallRun::~SmallRun() {
+  EXPECT_TRUE(WaitFor([this] { return Processes().empty(); }, absl::Seconds(20)))
+      << "processes of " << folder_ << " are left: " << absl::StrJoin(Processes(), " ");
+  std::vector<std::string> left;
+  const std::vector<std::string> now = SharedMemory();
+  std::set_difference(now.begin(), now.end(), shared_memory_before_.begin(),
+                      shared_memory_before_.end(), std::back_inserter(left));
+  EXPECT_TRUE(left.empty()) << "left in /dev/shm: " << absl::StrJoin(left, " ");
+  if (testing::Test::HasFailure())
+    return;  // Keep the logs: TaskFolder is removed, but its path was printed.
+  EXPECT_TRUE(RemoveRecursively(folder_).ok());
+}
+
+std::unique_ptr<ChildProcess> SmallRun::Launch(const std::vector<std::string>& flags) {
+  std::vector<std::string> command = {Program("retort"), "run"};
+  command.insert(command.end(), flags.begin(), flags.end());
+  return std::make_unique<ChildProcess>(command);
+}
+
+int SmallRun::Start(const std::vector<std::string>& flags) {
+  std::vector<std::string> all = {job_};
+  all.insert(all.end(), flags.begin(), flags.end());
+  const std::unique_ptr<ChildProcess> run = Launch(all);
+  const int status = run->Wait();
+  output_ = run->output();
+  return status;
+}
+
+int SmallRun::Resume(const std::vector<std::string>& flags) {
+  std::vector<std::string> all = {"--resume", folder_};
+  all.insert(all.end(), flags.begin(), flags.end());
+  const std::unique_ptr<ChildProcess> run = Launch(all);
+  const int status = run->Wait();
+  output_ = run->output();
+  return status;
+}
+
+std::string SmallRun::FinalWeights() const {
+  static constexpr absl::string_view kLabel = "final weights: ";
+  const size_t at = output_.find(std::string(kLabel));
+  return at == std::string::npos ? "" : output_.substr(at + kLabel.size(), 32);
+}
+
+int64_t SmallRun::Journal(const std::string& sql) const {
+  auto database = driver::Database::Open(folder_ + "/journal.db", /*must_exist=*/true);
+  if (!database.ok()) return -1;
+  auto statement = (*database)->Prepare(sql);
+  if (!statement.ok()) return -1;
+  const auto row = statement->Step();
+  return row.ok() && *row ? statement->Int(0) : -1;
+}
+
+pid_t SmallRun::PidOf(const std::string& worker) const {
+  return static_cast<pid_t>(std::max<int64_t>(
+      0, Journal(absl::StrCat("SELECT pid FROM workers WHERE worker='", worker,
+                              "' AND event='joined' AND seq > ",
+                              "(SELECT COALESCE(MAX(seq), 0) FROM workers WHERE worker='", worker,
+                              "' AND event='lost') ORDER BY seq DESC LIMIT 1"))));
+}
+
+std::vector<pid_t> SmallRun::Processes() const {
+  std::vector<pid_t> found;
+  const auto names = ListDirectory("/proc");
+  if (!names.ok()) return found;
+  for (const std::string& name : *names) {
+    int pid = 0;
+    if (!absl::SimpleAtoi(name, &pid) || pid == getpid()) continue;
+    const auto command = ReadFile(absl::StrCat("/proc/", name, "/cmdline"), 1 << 20);
+    if (command.ok() && absl::StrContains(*command, folder_ + "/")) found.push_back(pid);
+  }
+  return found;
+}
+
+}  // namespace retort::e2e

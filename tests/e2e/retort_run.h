@@ -1,0 +1,79 @@
+// Whole runs of the real programs, for tests: a folder with a small sorting task, `retort run` as a
+// child process, and what it left behind.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "multiprocess/child_process.h"
+
+namespace retort::e2e {
+
+inline constexpr absl::Duration kPatience = absl::Minutes(1);
+
+// True as soon as `condition` is, false after `patience`.
+bool WaitFor(const std::function<bool()>& condition, absl::Duration patience = kPatience);
+
+// The folder of program `name` of this build.
+std::string Program(const std::string& name);
+
+// A scratch folder with data and model configs, made once a process, removed at its end.
+const std::string& TaskFolder();
+
+// What a small run is; every field is a line of its job file.
+struct JobOptions {
+  std::string algorithm = "ppo";
+  int steps = 6;
+  int lag = 0;
+  int rollout_workers = 1;
+  int learner_ranks = 1;
+  int checkpoint_every = 2;
+  std::string sampling;   // More keys of `rollout`, such as "temperature: 0.7".
+  std::string ppo;        // More keys of `algorithm.ppo`.
+  std::string optimizer;  // More keys of `optimizer`.
+  std::string more;       // Top-level sections.
+  double learning_rate = 1e-3;
+};
+
+// A run folder below TaskFolder(). The destructor checks that no process and no shared memory of it
+// is left.
+class SmallRun {
+ public:
+  SmallRun(const std::string& name, const JobOptions& options);
+  ~SmallRun();
+
+  const std::string& folder() const { return folder_; }
+
+  // Runs `retort run JOB flags...`, or `retort run --resume FOLDER flags...`, to its end. The exit
+  // status.
+  int Start(const std::vector<std::string>& flags = {});
+  int Resume(const std::vector<std::string>& flags = {});
+  // The same without waiting.
+  std::unique_ptr<ChildProcess> Launch(const std::vector<std::string>& flags = {});
+
+  const std::string& output() const { return output_; }
+  // What "final weights: " of the output says; empty without it.
+  std::string FinalWeights() const;
+
+  // First column of the first row of a query on the journal; -1 while there is none.
+  int64_t Journal(const std::string& sql) const;
+  int64_t Commits() const { return Journal("SELECT COUNT(*) FROM commits WHERE step >= 0"); }
+  // The process that fills a place now, by the journal; 0 if none has joined since the last loss.
+  pid_t PidOf(const std::string& worker) const;
+
+  // Processes whose command line names this run's folder.
+  std::vector<pid_t> Processes() const;
+
+ private:
+  std::string folder_;
+  std::string job_;
+  std::string output_;
+  std::vector<std::string> shared_memory_before_;
+};
+
+}  // namespace retort::e2e
