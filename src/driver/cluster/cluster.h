@@ -11,17 +11,15 @@
 #include <functional>
 #include <map>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "driver/cluster/cluster_effect.h"
 #include "driver/cluster/worker_id.h"
 #include "retort/v1/control.pb.h"
 
 namespace retort::driver {
-
-using ConnectionId = uint64_t;
 
 struct ClusterOptions {
   int scorers = 0;
@@ -39,40 +37,6 @@ struct ClusterOptions {
   int max_deaths = 5;  // In a row, without progress in between.
   std::function<std::string()> new_incarnation;
 };
-
-// ---- effects
-// -------------------------------------------------------------------------------------------------
-struct SpawnEffect {
-  WorkerId worker;
-  std::string incarnation;
-};
-struct KillEffect {
-  WorkerId worker;
-  std::string incarnation;
-};
-struct JoinedEffect {
-  WorkerId worker;
-  std::string incarnation;
-  ConnectionId connection;
-};
-struct LostEffect {
-  WorkerId worker;
-  std::string incarnation;
-  int64_t pid;
-  std::string cause;
-};
-struct CloseEffect {
-  ConnectionId connection;
-  absl::Status status;
-};
-// The job cannot go on: `worker` died too often, or says that its input is at fault.
-struct GiveUpEffect {
-  WorkerId worker;
-  std::string message;
-  bool bad_input = false;
-};
-using ClusterEffect =
-    std::variant<SpawnEffect, KillEffect, JoinedEffect, LostEffect, CloseEffect, GiveUpEffect>;
 
 // Not thread-safe.
 class Cluster {

@@ -27,7 +27,7 @@ Scheduler::Scheduler(ScheduleConfig config, History history)
 }
 
 std::vector<Action> Scheduler::Start(absl::Duration now) {
-  now_ = last_commit_ = now;
+  now_ = group_.last_commit = now;
   Emit(JournalEpoch{epoch_, current_, epoch_ == 1 ? "started" : "resumed"});
   return std::exchange(actions_, {});
 }
@@ -112,7 +112,7 @@ void Scheduler::Advance() {
 }
 
 void Scheduler::OpenSteps() {
-  if (!ready_in_epoch_ || stopping_) return;
+  if (!group_.ready_in_epoch || stopping_) return;
   const int64_t last = std::min(current_ + config_.lag, config_.steps - 1);
   int64_t next = board_.empty() ? current_ : board_.next_step();
   for (; next <= last; ++next) {
@@ -132,7 +132,7 @@ std::optional<std::pair<v1::BundleKind, HeldKey>> Scheduler::NextRolloutWork() {
 }
 
 void Scheduler::AssignRollouts() {
-  if (!ready_in_epoch_) return;
+  if (!group_.ready_in_epoch) return;
   for (int worker = rollouts_.FirstIdle(); worker >= 0; worker = rollouts_.FirstIdle()) {
     const auto work = NextRolloutWork();
     if (!work.has_value()) return;
@@ -176,7 +176,7 @@ void Scheduler::LeaseRollout(int worker, v1::BundleKind kind, HeldKey key) {
 }
 
 void Scheduler::AssignScores() {
-  if (!ready_in_epoch_ || stopping_) return;
+  if (!group_.ready_in_epoch || stopping_) return;
   for (int scorer = scorers_.FirstIdle(); scorer >= 0; scorer = scorers_.FirstIdle()) {
     const auto key = board_.NextScore();
     if (!key.has_value()) return;
@@ -268,7 +268,7 @@ int64_t Scheduler::NewestCheckpoint() const {
 ScheduleSnapshot Scheduler::snapshot() const {
   ScheduleSnapshot snapshot;
   snapshot.epoch = epoch_;
-  snapshot.generation = generation_;
+  snapshot.generation = group_.generation;
   snapshot.current_step = current_;
   snapshot.committed_steps = commits_.empty() ? 0 : commits_.rbegin()->first + 1;
   snapshot.newest_checkpoint = NewestCheckpoint();

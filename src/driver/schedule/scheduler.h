@@ -20,7 +20,9 @@
 #include "driver/schedule/config.h"
 #include "driver/schedule/eval_board.h"
 #include "driver/schedule/event.h"
+#include "driver/schedule/learner_group.h"
 #include "driver/schedule/phase_times.h"
+#include "driver/schedule/snapshot.h"
 #include "driver/schedule/train_board.h"
 #include "driver/schedule/worker_pool.h"
 
@@ -28,16 +30,6 @@ namespace retort::driver {
 
 // "step-40".
 std::string CheckpointName(int64_t step);
-
-struct ScheduleSnapshot {
-  uint64_t epoch = 0;
-  int64_t generation = 0;
-  int64_t current_step = 0;
-  int64_t committed_steps = 0;
-  int64_t newest_checkpoint = 0;  // Its step; 0: none.
-  int64_t refused_messages = 0;
-  bool replaying = false;
-};
 
 // Not thread-safe.
 class Scheduler {
@@ -52,8 +44,6 @@ class Scheduler {
   ScheduleSnapshot snapshot() const;
 
  private:
-  enum class Group { kDown, kForming, kIdle, kTraining, kCheckpointing, kExporting };
-
   // scheduler.cc: dispatch, leasing.
   void On(const WorkerJoined& joined);
   void On(const WorkerLost& lost);
@@ -137,7 +127,6 @@ class Scheduler {
 
   const ScheduleConfig config_;
   uint64_t epoch_;
-  int64_t generation_ = 0;
   int64_t current_ = 0;
   int train_attempt_ = 1;
   int bad_in_row_ = 0;
@@ -151,16 +140,7 @@ class Scheduler {
   EvalBoard evals_;
   PhaseTimes times_;
 
-  Group group_ = Group::kDown;
-  bool ready_in_epoch_ = false;  // The group was ready: workers may hold results of this epoch.
-  std::map<int, v1::LearnerReady> readies_;
-  std::map<int, v1::TrainReport> train_reports_;
-  std::map<int, v1::CheckpointReport> checkpoint_reports_;
-  std::map<int, std::string> checkpoint_failures_;
-  int64_t failed_checkpoint_ = -1;
-  absl::Duration train_sent_, last_commit_;
-  bool exported_ = false;
-  std::string exported_path_;
+  LearnerGroup group_;
 
   bool stopping_ = false;
   absl::Duration stop_at_;

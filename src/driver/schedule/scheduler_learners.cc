@@ -9,7 +9,7 @@
 namespace retort::driver {
 
 void Scheduler::DriveLearners() {
-  if (group_ == Group::kDown) {
+  if (group_.phase == LearnerGroup::kDown) {
     if (stopping_) {
       Emit(JobStopped{});
       over_ = true;
@@ -18,7 +18,7 @@ void Scheduler::DriveLearners() {
     }
     return;
   }
-  if (group_ != Group::kIdle) return;
+  if (group_.phase != LearnerGroup::kIdle) return;
   // An evaluation pins its version; a checkpoint must hold every version that is still to be
   // evaluated.
   const bool pinned = evals_.PinsUpTo(OverwrittenVersion());
@@ -32,16 +32,16 @@ void Scheduler::DriveLearners() {
     return;
   }
   if (current_ == config_.steps) {
-    if (!exported_) return SendExport();
+    if (!group_.exported) return SendExport();
     return FinishIfDone();
   }
   if (!pinned && board_.Ready(current_)) SendTrainStep();
 }
 
 void Scheduler::FormGroup() {
-  group_ = Group::kForming;
-  ++generation_;
-  readies_.clear();
+  group_.phase = LearnerGroup::kForming;
+  ++group_.generation;
+  group_.readies.clear();
   CleanCheckpoints clean;
   for (const int64_t step : checkpoints_) clean.keep.push_back(CheckpointName(step));
   Emit(std::move(clean));
@@ -49,7 +49,7 @@ void Scheduler::FormGroup() {
     v1::DriverMessage message;
     v1::FormGroup* form = message.mutable_form_group();
     form->set_epoch(epoch_);
-    form->set_generation(generation_);
+    form->set_generation(group_.generation);
     form->set_world_size(learners_.size());
     form->set_rank(rank);
     form->set_collective(config_.collective);
@@ -61,7 +61,8 @@ void Scheduler::FormGroup() {
 
 void Scheduler::OnLearnerReady(int rank, const v1::LearnerReady& ready) {
   const WorkerId id{v1::ROLE_LEARNER, rank};
-  if (group_ != Group::kForming || ready.epoch() != epoch_ || ready.generation() != generation_) {
+  if (group_.phase != LearnerGroup::kForming || ready.epoch() != epoch_ ||
+      ready.generation() != group_.generation) {
     return Refuse(id, "a stale LearnerReady");
   }
   if (ready.step() != current_) {
@@ -69,13 +70,13 @@ void Scheduler::OnLearnerReady(int rank, const v1::LearnerReady& ready) {
                 id);
   }
   learners_.Finish(rank, true, times_, now_);
-  readies_[rank] = ready;
-  if (static_cast<int>(readies_.size()) == learners_.size()) OnGroupReady();
+  group_.readies[rank] = ready;
+  if (static_cast<int>(group_.readies.size()) == learners_.size()) OnGroupReady();
 }
 
 void Scheduler::OnGroupReady() {
-  const std::string& digest = readies_[0].weight_digest();
-  for (const auto& [rank, ready] : readies_) {
+  const std::string& digest = group_.readies[0].weight_digest();
+  for (const auto& [rank, ready] : group_.readies) {
     if (ready.weight_digest() != digest) {
       return Fail(absl::StrCat("learner-", rank, " starts from weights ", ready.weight_digest(),
                                ", learner-0 from ", digest),
@@ -89,13 +90,13 @@ void Scheduler::OnGroupReady() {
     commits_[-1] = CommitDigests{digest, "", false};
     Emit(JournalCommit{-1, digest, "", false, {}});
   }
-  if (!CheckPublished(readies_[0])) return;
-  group_ = Group::kIdle;
-  ready_in_epoch_ = true;
+  if (!CheckPublished(group_.readies[0])) return;
+  group_.phase = LearnerGroup::kIdle;
+  group_.ready_in_epoch = true;
   for (int rank = 0; rank < learners_.size(); ++rank) Emit(ProgressNoted{{v1::ROLE_LEARNER, rank}});
   OpenEvals();
   OpenSteps();
-  last_commit_ = now_;
+  group_.last_commit = now_;
 }
 
 bool Scheduler::CheckPublished(const v1::LearnerReady& ready) {
@@ -137,9 +138,9 @@ void Scheduler::SendTrainStep() {
     return Fail(absl::StrCat("step ", current_, " could not be fetched by the learners ",
                              train_attempt_ - 1, " times"));
   }
-  group_ = Group::kTraining;
-  train_reports_.clear();
-  train_sent_ = now_;
+  group_.phase = LearnerGroup::kTraining;
+  group_.train_reports.clear();
+  group_.train_sent = now_;
   OpenStep& open = *board_.Find(current_);
   v1::DriverMessage message;
   v1::TrainStep* train = message.mutable_train_step();
@@ -167,18 +168,18 @@ void Scheduler::SendTrainStep() {
 
 void Scheduler::OnTrainReport(int rank, const v1::TrainReport& report) {
   const WorkerId id{v1::ROLE_LEARNER, rank};
-  if (group_ != Group::kTraining || !learners_.Matches(rank, report.fence())) {
+  if (group_.phase != LearnerGroup::kTraining || !learners_.Matches(rank, report.fence())) {
     return Refuse(id, "a stale TrainReport");
   }
   learners_.Finish(rank, true, times_, now_);
   Emit(ProgressNoted{id});
-  train_reports_[rank] = report;
-  if (static_cast<int>(train_reports_.size()) == learners_.size()) CommitStep();
+  group_.train_reports[rank] = report;
+  if (static_cast<int>(group_.train_reports.size()) == learners_.size()) CommitStep();
 }
 
 bool Scheduler::RanksAgree() {
-  const v1::TrainReport& first = train_reports_[0];
-  for (const auto& [rank, report] : train_reports_) {
+  const v1::TrainReport& first = group_.train_reports[0];
+  for (const auto& [rank, report] : group_.train_reports) {
     if (report.published().version() != current_ + 1) {
       Fail(absl::StrCat("learner-", rank, " published version ", report.published().version(),
                         " after step ", current_));
@@ -213,7 +214,7 @@ bool Scheduler::CheckReplay(const CommitDigests& commit) {
 
 void Scheduler::CommitStep() {
   if (!RanksAgree()) return;
-  const v1::TrainReport& first = train_reports_[0];
+  const v1::TrainReport& first = group_.train_reports[0];
   bad_in_row_ = first.bad_step() ? bad_in_row_ + 1 : 0;
   if (bad_in_row_ > config_.max_bad_steps) {
     return Fail(absl::StrCat(
@@ -230,24 +231,25 @@ void Scheduler::CommitStep() {
                        FinishRecord(open)});
   }
   ReleaseStep(open);
-  last_commit_ = now_;
+  group_.last_commit = now_;
   board_.CloseOldest();
   ++current_;
   train_attempt_ = 1;
-  group_ = Group::kIdle;
+  group_.phase = LearnerGroup::kIdle;
   OpenEvals();
   OpenSteps();
 }
 
 v1::StepRecord Scheduler::FinishRecord(const OpenStep& open) {
-  v1::StepRecord record = train_reports_[0].record();
+  v1::StepRecord record = group_.train_reports[0].record();
   record.set_step(open.step);
-  record.set_weight_digest(train_reports_[0].published().digest());
+  record.set_weight_digest(group_.train_reports[0].published().digest());
   auto& seconds = *record.mutable_phase_seconds();
-  const double step_seconds = absl::ToDoubleSeconds(now_ - last_commit_);
+  const double step_seconds = absl::ToDoubleSeconds(now_ - group_.last_commit);
   seconds["step"] = step_seconds;
   seconds["idle"] = std::max(
-      0.0, step_seconds - absl::ToDoubleSeconds(now_ - std::max(train_sent_, last_commit_)));
+      0.0,
+      step_seconds - absl::ToDoubleSeconds(now_ - std::max(group_.train_sent, group_.last_commit)));
   if (!config_.reinforcement) return record;
   auto& scalars = *record.mutable_scalars();
   const StepTimes& times = open.times;
@@ -292,7 +294,7 @@ void Scheduler::ReleaseStep(const OpenStep& open) {
 void Scheduler::FinishIfDone() {
   if (!evals_.empty()) return;
   over_ = true;
-  Emit(JobDone{WeightDigest(config_.steps), exported_path_});
+  Emit(JobDone{WeightDigest(config_.steps), group_.exported_path});
 }
 
 }  // namespace retort::driver

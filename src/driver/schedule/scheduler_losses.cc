@@ -40,7 +40,7 @@ void Scheduler::LoseRolloutWorker(int worker, absl::string_view cause) {
     if (open == nullptr || over_) continue;
     const Bundle& bundle = open->bundles[key.index];
     if (bundle.rollout != RolloutPhase::kHeld || bundle.worker != worker) continue;
-    if (group_ == Group::kTraining && key.step == current_) {
+    if (group_.phase == LearnerGroup::kTraining && key.step == current_) {
       board_.Change(key, {BundleChange::kOrphan});
       JournalBundleEvent(BundleEventKind::kOrphaned, v1::BUNDLE_KIND_TRAIN, key, bundle.attempt, {},
                          cause);
@@ -73,7 +73,7 @@ void Scheduler::LoseScorer(int scorer, absl::string_view cause) {
     const Bundle& bundle = open->bundles[key.index];
     if (bundle.score != ScorePhase::kHeld || bundle.scorer != scorer) continue;
     // While the step trains the learners may have the scores already; if not, they say so.
-    if (group_ == Group::kTraining && key.step == current_) continue;
+    if (group_.phase == LearnerGroup::kTraining && key.step == current_) continue;
     LoseScores(key, cause);
   }
 }
@@ -91,15 +91,15 @@ void Scheduler::LoseScores(HeldKey key, absl::string_view cause) {
 }
 
 void Scheduler::LoseGroup(absl::string_view cause) {
-  if (group_ == Group::kDown) return;  // No rank has any state yet.
-  group_ = Group::kDown;
-  readies_.clear();
+  if (group_.phase == LearnerGroup::kDown) return;  // No rank has any state yet.
+  group_.phase = LearnerGroup::kDown;
+  group_.readies.clear();
   for (int rank = 0; rank < learners_.size(); ++rank) {
     if (!learners_.joined(rank)) continue;
     Emit(KillWorker{{v1::ROLE_LEARNER, rank}, absl::StrCat("the group lost ", cause), false});
     learners_.Lose(rank);
   }
-  if (ready_in_epoch_) Rewind(cause);
+  if (group_.ready_in_epoch) Rewind(cause);
 }
 
 void Scheduler::Rewind(absl::string_view cause) {
@@ -110,8 +110,8 @@ void Scheduler::Rewind(absl::string_view cause) {
   for (int64_t step = current_ - 1; commits_.contains(step) && commits_.at(step).bad_step; --step) {
     ++bad_in_row_;
   }
-  ready_in_epoch_ = false;
-  exported_ = false;
+  group_.ready_in_epoch = false;
+  group_.exported = false;
   board_.Clear();
   evals_.Clear();
   Emit(JournalEpoch{epoch_, current_, std::string(cause)});
@@ -145,10 +145,10 @@ void Scheduler::OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed) {
 // The ranks agree on what they could fetch before they start a step: when one says so, all gave the
 // attempt up and wait for the next TrainStep.
 void Scheduler::OnLearnerFetchFailed(const v1::FetchFailed& failed) {
-  if (group_ != Group::kTraining) return;
-  group_ = Group::kIdle;
+  if (group_.phase != LearnerGroup::kTraining) return;
+  group_.phase = LearnerGroup::kIdle;
   ++train_attempt_;
-  train_reports_.clear();
+  group_.train_reports.clear();
   for (int rank = 0; rank < learners_.size(); ++rank) learners_.Finish(rank, false, times_, now_);
   const std::string cause = absl::StrCat("a learner cannot fetch it: ", failed.message());
   OpenStep& open = *board_.Find(current_);
@@ -188,7 +188,7 @@ void Scheduler::OnWorkFailed(WorkerId worker, const v1::WorkFailed& failed) {
   }
   const auto code = static_cast<absl::StatusCode>(failed.code());
   if (task.phase == Phase::kCheckpoint) {
-    checkpoint_failures_[worker.index] = failed.message();
+    group_.checkpoint_failures[worker.index] = failed.message();
     pool.Finish(worker.index, false, times_, now_);
     return FinishCheckpoint();
   }
@@ -205,7 +205,7 @@ void Scheduler::OnWorkFailed(WorkerId worker, const v1::WorkFailed& failed) {
 void Scheduler::OnCheckpointUnusable(absl::string_view message) {
   Emit(CheckpointUnusable{CheckpointName(checkpoints_.back()), std::string(message)});
   checkpoints_.pop_back();
-  ready_in_epoch_ =
+  group_.ready_in_epoch =
       true;  // Whatever was restored so far is void: go back one checkpoint in a new epoch.
   LoseGroup(absl::StrCat("checkpoint unusable: ", message));
 }

@@ -7,15 +7,15 @@
 namespace retort::driver {
 
 bool Scheduler::CheckpointDue() const {
-  if (current_ == 0 || NewestCheckpoint() == current_ || failed_checkpoint_ == current_)
+  if (current_ == 0 || NewestCheckpoint() == current_ || group_.failed_checkpoint == current_)
     return false;
   return stopping_ || current_ == config_.steps || current_ % config_.checkpoint_every == 0;
 }
 
 void Scheduler::SendCheckpoint() {
-  group_ = Group::kCheckpointing;
-  checkpoint_reports_.clear();
-  checkpoint_failures_.clear();
+  group_.phase = LearnerGroup::kCheckpointing;
+  group_.checkpoint_reports.clear();
+  group_.checkpoint_failures.clear();
   for (int rank = 0; rank < learners_.size(); ++rank) {
     v1::DriverMessage message;
     message.mutable_write_checkpoint()->set_epoch(epoch_);
@@ -28,32 +28,32 @@ void Scheduler::SendCheckpoint() {
 
 void Scheduler::OnCheckpointReport(int rank, const v1::CheckpointReport& report) {
   const WorkerId id{v1::ROLE_LEARNER, rank};
-  if (group_ != Group::kCheckpointing || report.epoch() != epoch_ || report.step() != current_ ||
-      learners_.task(rank).phase != Phase::kCheckpoint) {
+  if (group_.phase != LearnerGroup::kCheckpointing || report.epoch() != epoch_ ||
+      report.step() != current_ || learners_.task(rank).phase != Phase::kCheckpoint) {
     return Refuse(id, "a stale CheckpointReport");
   }
   learners_.Finish(rank, true, times_, now_);
-  checkpoint_reports_[rank] = report;
+  group_.checkpoint_reports[rank] = report;
   FinishCheckpoint();
 }
 
 void Scheduler::FinishCheckpoint() {
-  const size_t answers = checkpoint_reports_.size() + checkpoint_failures_.size();
+  const size_t answers = group_.checkpoint_reports.size() + group_.checkpoint_failures.size();
   if (answers < static_cast<size_t>(learners_.size())) return;
-  group_ = Group::kIdle;
+  group_.phase = LearnerGroup::kIdle;
   const std::string name = CheckpointName(current_);
-  if (!checkpoint_failures_.empty()) {
+  if (!group_.checkpoint_failures.empty()) {
     const std::string message = absl::StrCat(
-        "checkpoint ", name, " was not written: ", checkpoint_failures_.begin()->second);
+        "checkpoint ", name, " was not written: ", group_.checkpoint_failures.begin()->second);
     if (current_ == config_.steps) {
-      return Fail(message, {v1::ROLE_LEARNER, checkpoint_failures_.begin()->first});
+      return Fail(message, {v1::ROLE_LEARNER, group_.checkpoint_failures.begin()->first});
     }
-    failed_checkpoint_ = current_;  // Go on training; the older ones stay.
+    group_.failed_checkpoint = current_;  // Go on training; the older ones stay.
     Emit(CheckpointFailed{current_, name, message});
     return;
   }
   checkpoints_.push_back(current_);
-  Emit(JournalCheckpoint{current_, name, checkpoint_reports_[0].manifest_digest()});
+  Emit(JournalCheckpoint{current_, name, group_.checkpoint_reports[0].manifest_digest()});
   while (static_cast<int>(checkpoints_.size()) > config_.keep_checkpoints) {
     Emit(DropCheckpoint{CheckpointName(checkpoints_.front())});
     checkpoints_.erase(checkpoints_.begin());
@@ -63,7 +63,7 @@ void Scheduler::FinishCheckpoint() {
 }
 
 void Scheduler::SendExport() {
-  group_ = Group::kExporting;
+  group_.phase = LearnerGroup::kExporting;
   v1::DriverMessage message;
   message.mutable_export_model()->set_epoch(epoch_);
   message.mutable_export_model()->set_path(config_.export_path);
@@ -74,7 +74,7 @@ void Scheduler::SendExport() {
 
 void Scheduler::OnExportReport(const v1::ExportReport& report) {
   const WorkerId id{v1::ROLE_LEARNER, 0};
-  if (group_ != Group::kExporting || report.epoch() != epoch_) {
+  if (group_.phase != LearnerGroup::kExporting || report.epoch() != epoch_) {
     return Refuse(id, "a stale ExportReport");
   }
   learners_.Finish(0, true, times_, now_);
@@ -83,9 +83,9 @@ void Scheduler::OnExportReport(const v1::ExportReport& report) {
                              ", expected ", WeightDigest(current_)),
                 id);
   }
-  group_ = Group::kIdle;
-  exported_ = true;
-  exported_path_ = report.path();
+  group_.phase = LearnerGroup::kIdle;
+  group_.exported = true;
+  group_.exported_path = report.path();
 }
 
 }  // namespace retort::driver

@@ -89,6 +89,12 @@ void DriverLoop::Do(const JournalEval& action) {
 
 void DriverLoop::Do(const Warn& action) { LogWarning("{}", action.message); }
 
+void DriverLoop::Do(const JobFailed& action) {
+  Fail(action.message, action.worker, action.bad_input);
+  if (action.bad_input)
+    result_.log_tail.clear();  // The message names the file; the log tells no more.
+}
+
 void DriverLoop::Do(const JobDone& action) {
   over_ = true;
   result_.end = RunEnd::kDone;
@@ -99,6 +105,15 @@ void DriverLoop::Do(const JobDone& action) {
 void DriverLoop::Do(const JobStopped&) {
   over_ = true;
   result_.end = RunEnd::kStopped;
+}
+
+void DriverLoop::Do(const CloseEffect& effect) {
+  // A person started this worker wrongly; its own output may be on another machine.
+  if (absl::IsFailedPrecondition(effect.status) && effect.status.message() != last_refusal_) {
+    last_refusal_ = std::string(effect.status.message());
+    Note(absl::StrCat("refused a worker: ", last_refusal_));
+  }
+  service_->Close(effect.connection, effect.status);
 }
 
 void DriverLoop::Do(const SpawnEffect& effect) {

@@ -91,14 +91,14 @@ class DriverLoop {
   void Do(const JournalEval& action);
   void Do(const ProgressNoted& action) { cluster_.NoteProgress(action.worker); }
   void Do(const Warn& action);
-  void Do(const JobFailed& action) { Fail(action.message, action.worker, action.bad_input); }
+  void Do(const JobFailed& action);
   void Do(const JobDone& action);
   void Do(const JobStopped& action);
   void Do(const SpawnEffect& effect);
   void Do(const KillEffect& effect);
   void Do(const JoinedEffect& effect);
   void Do(const LostEffect& effect);
-  void Do(const CloseEffect& effect) { service_->Close(effect.connection, effect.status); }
+  void Do(const CloseEffect& effect);
   void Do(const GiveUpEffect& effect) { Fail(effect.message, effect.worker, effect.bad_input); }
 
   void SendTo(rpc::ConnectionId connection, const v1::DriverMessage& message);
@@ -122,6 +122,7 @@ class DriverLoop {
   int agent_deaths_ = 0;
   std::string broker_socket_;
   int64_t received_bytes_ = 0;
+  std::string last_refusal_;
   absl::Duration next_tick_;
   int signals_seen_ = 0;
   bool over_ = false;

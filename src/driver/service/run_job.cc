@@ -165,52 +165,53 @@ RunStart StartOf(const Prepared& run, const RunJobOptions& options) {
   return start;
 }
 
-}  // namespace
-
-absl::StatusOr<RunSummary> RunJob(const RunJobOptions& options) {
-  const absl::Duration began = Clock::Real()->Now();
-  RETORT_ASSIGN_OR_RETURN(
-      Prepared run, options.resume_dir.empty() ? PrepareNew(options) : PrepareResume(options));
-  InitLogging("driver", LogLevel::kInfo, run.folder->logs() + "/driver.log");
+// Everything that lives while workers do: the loop, the server that they attach to, the agent.
+absl::StatusOr<RunResult> Serve(Prepared& run, const RunJobOptions& options) {
+  RunStart start = StartOf(run, options);
   const rpc::AccessToken token = rpc::AccessToken::Generate();
   RETORT_RETURN_IF_ERROR(token.WriteFile(run.folder->token()));
   RETORT_ASSIGN_OR_RETURN(metrics::JsonlWriter metrics,
                           metrics::JsonlWriter::Open(run.folder->metrics()));
-  const RunStart start = StartOf(run, options);
   DriverLoopOptions loop_options = LoopOptions(run, options);
   loop_options.metrics = &metrics;
   DriverLoop loop(std::move(loop_options));
   const std::unique_ptr<rpc::AttachService> service = rpc::AttachService::Make(
       token, [&loop](rpc::AttachEvent event) { loop.Deliver(std::move(event)); });
-  rpc::ServerOptions server_options;
-  server_options.listen = options.listen;
-  server_options.tls = options.tls;
-  server_options.services = {service.get()};
-  RETORT_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
-                          rpc::Server::Start(server_options));
+  RETORT_ASSIGN_OR_RETURN(
+      const std::unique_ptr<rpc::Server> server,
+      rpc::Server::Start(
+          {.listen = options.listen, .tls = options.tls, .services = {service.get()}}));
   std::unique_ptr<AgentProcess> agent;
   if (!options.external) {
     agent = std::make_unique<AgentProcess>(
         AgentProcessOptions{options.worker_program, server->address(), run.folder->token(),
                             run.folder->LogOf({v1::ROLE_AGENT, 0})});
   }
-  if (options.observer != nullptr) {
-    RunStart known = start;
-    known.address = server->address();
-    options.observer->OnStart(known);
-  }
-  RunSummary summary;
-  summary.result = loop.Run(service.get(), agent.get());
+  start.address = server->address();
+  if (options.observer != nullptr) options.observer->OnStart(start);
+  RunResult result = loop.Run(service.get(), agent.get());
   server->Shutdown(absl::Seconds(1));
-  summary.run_dir = run.folder->path();
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<RunSummary> RunJob(const RunJobOptions& options) {
+  const absl::Duration began = Clock::Real()->Now();
+  const bool resume = !options.resume_dir.empty();
+  RETORT_ASSIGN_OR_RETURN(Prepared run, resume ? PrepareResume(options) : PrepareNew(options));
+  InitLogging("driver", LogLevel::kInfo, run.folder->logs() + "/driver.log");
+  absl::StatusOr<RunResult> result = Serve(run, options);
+  // Nothing was trained: the same command must work once what was wrong is right.
+  const bool in_vain = !result.ok() || (result->bad_input && result->next_step == 0);
+  if (in_vain && !resume) RETORT_RETURN_IF_ERROR(RemoveRecursively(run.folder->path()));
+  RETORT_RETURN_IF_ERROR(result.status());
+  RunSummary summary;
+  summary.result = *std::move(result);
   summary.steps = run.plan.steps;
   summary.seconds = absl::ToDoubleSeconds(Clock::Real()->Now() - began);
-  if (summary.result.bad_input && summary.result.next_step == 0 && options.resume_dir.empty()) {
-    // Nothing was trained: the same command must work once the input is right.
-    RETORT_RETURN_IF_ERROR(RemoveRecursively(summary.run_dir));
-    summary.run_dir.clear();
-    return summary;
-  }
+  if (in_vain && !resume) return summary;
+  summary.run_dir = run.folder->path();
   const absl::Status summarised = Summarise(run, summary);
   if (!summarised.ok()) LogError("no report error=\"{}\"", summarised.ToString());
   return summary;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -89,6 +90,10 @@ class Journal {
   explicit Journal(std::string path) : path_(std::move(path)) {}
   absl::Status Begin();
   absl::Status PrepareWrites();
+  static absl::Status ForEachRow(Statement statement,
+                                 const std::function<absl::Status(const Statement&)>& visit);
+  absl::Status ReadCommits(History& history);
+  absl::Status ReadBundleDigests(int64_t bundles_per_step, History& history);
   absl::Status SetCheckpointState(const std::string& name, absl::string_view state,
                                   absl::string_view message);
   absl::Status Damaged(absl::string_view what) const;

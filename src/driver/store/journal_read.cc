@@ -30,60 +30,72 @@ absl::StatusOr<JobIdentity> Journal::ReadIdentity() {
   return identity;
 }
 
+absl::Status Journal::ForEachRow(Statement statement,
+                                 const std::function<absl::Status(const Statement&)>& visit) {
+  while (true) {
+    RETORT_ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return absl::OkStatus();
+    RETORT_RETURN_IF_ERROR(visit(statement));
+  }
+}
+
+absl::Status Journal::ReadCommits(History& history) {
+  RETORT_ASSIGN_OR_RETURN(
+      Statement commits,
+      database_->Prepare(
+          "SELECT step, weight_digest, state_digest, bad_step, epoch FROM commits ORDER BY step"));
+  return ForEachRow(std::move(commits), [&](const Statement& row) -> absl::Status {
+    const int64_t expected = static_cast<int64_t>(history.commits.size()) - 1;
+    if (row.Int(0) != expected) {
+      return Damaged(absl::StrCat("table \"commits\" has no row of step ", expected));
+    }
+    if (row.Int(4) >= static_cast<int64_t>(history.epoch)) {
+      return Damaged(absl::StrCat("table \"epochs\" has no row of epoch ", row.Int(4)));
+    }
+    history.commits[expected] = {row.Text(1), row.Text(2), row.Int(3) != 0};
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Journal::ReadBundleDigests(int64_t bundles_per_step, History& history) {
+  RETORT_ASSIGN_OR_RETURN(
+      Statement bundles,
+      database_->Prepare("SELECT step, idx, digest FROM bundles WHERE event='reported' AND "
+                         "kind='train' AND step>=? ORDER BY seq"));
+  bundles.Bind(1, history.checkpoints.empty() ? 0 : history.checkpoints.front());
+  return ForEachRow(std::move(bundles), [&](const Statement& row) -> absl::Status {
+    const int64_t index = row.Int(1);
+    const absl::StatusOr<Digest> digest = Digest::FromHex(row.Text(2));
+    if (index < 0 || index >= bundles_per_step || !digest.ok()) {
+      return Damaged(absl::StrCat("table \"bundles\" has a bad row of step ", row.Int(0)));
+    }
+    std::vector<Digest>& digests = history.bundles[row.Int(0)];
+    digests.resize(bundles_per_step);
+    if (digests[index] == Digest{}) digests[index] = *digest;
+    return absl::OkStatus();
+  });
+}
+
 absl::StatusOr<History> Journal::ReadHistory(int64_t bundles_per_step) {
   History history;
   RETORT_ASSIGN_OR_RETURN(Statement epoch, database_->Prepare("SELECT MAX(epoch) FROM epochs"));
   RETORT_ASSIGN_OR_RETURN(const bool any, epoch.Step());
   if (!any || epoch.Int(0) < 1) return Damaged("table \"epochs\" has no row");
   history.epoch = static_cast<uint64_t>(epoch.Int(0)) + 1;
-
+  RETORT_RETURN_IF_ERROR(ReadCommits(history));
   RETORT_ASSIGN_OR_RETURN(
-      Statement commit,
-      database_->Prepare(
-          "SELECT step, weight_digest, state_digest, bad_step, epoch FROM commits ORDER BY step"));
-  while (true) {
-    RETORT_ASSIGN_OR_RETURN(const bool row, commit.Step());
-    if (!row) break;
-    const int64_t expected = static_cast<int64_t>(history.commits.size()) - 1;
-    if (commit.Int(0) != expected) {
-      return Damaged(absl::StrCat("table \"commits\" has no row of step ", expected));
-    }
-    if (commit.Int(4) >= static_cast<int64_t>(history.epoch)) {
-      return Damaged(absl::StrCat("table \"epochs\" has no row of epoch ", commit.Int(4)));
-    }
-    history.commits[expected] = {commit.Text(1), commit.Text(2), commit.Int(3) != 0};
-  }
-  RETORT_ASSIGN_OR_RETURN(
-      Statement checkpoint,
+      Statement checkpoints,
       database_->Prepare("SELECT step FROM checkpoints WHERE state='kept' ORDER BY seq"));
-  while (true) {
-    RETORT_ASSIGN_OR_RETURN(const bool row, checkpoint.Step());
-    if (!row) break;
-    history.checkpoints.push_back(checkpoint.Int(0));
-  }
-  RETORT_ASSIGN_OR_RETURN(
-      Statement bundle,
-      database_->Prepare("SELECT step, idx, digest FROM bundles WHERE event='reported' AND "
-                         "kind='train' AND step>=? ORDER BY seq"));
-  bundle.Bind(1, history.checkpoints.empty() ? 0 : history.checkpoints.front());
-  while (true) {
-    RETORT_ASSIGN_OR_RETURN(const bool row, bundle.Step());
-    if (!row) break;
-    const int64_t index = bundle.Int(1);
-    const absl::StatusOr<Digest> digest = Digest::FromHex(bundle.Text(2));
-    if (index < 0 || index >= bundles_per_step || !digest.ok()) {
-      return Damaged(absl::StrCat("table \"bundles\" has a bad row of step ", bundle.Int(0)));
-    }
-    std::vector<Digest>& digests = history.bundles[bundle.Int(0)];
-    digests.resize(bundles_per_step);
-    if (digests[index] == Digest{}) digests[index] = *digest;
-  }
-  RETORT_ASSIGN_OR_RETURN(Statement eval, database_->Prepare("SELECT version FROM evals"));
-  while (true) {
-    RETORT_ASSIGN_OR_RETURN(const bool row, eval.Step());
-    if (!row) break;
-    history.evaluated[eval.Int(0)] = true;
-  }
+  RETORT_RETURN_IF_ERROR(ForEachRow(std::move(checkpoints), [&](const Statement& row) {
+    history.checkpoints.push_back(row.Int(0));
+    return absl::OkStatus();
+  }));
+  RETORT_RETURN_IF_ERROR(ReadBundleDigests(bundles_per_step, history));
+  RETORT_ASSIGN_OR_RETURN(Statement evals, database_->Prepare("SELECT version FROM evals"));
+  RETORT_RETURN_IF_ERROR(ForEachRow(std::move(evals), [&](const Statement& row) {
+    history.evaluated[row.Int(0)] = true;
+    return absl::OkStatus();
+  }));
   return history;
 }
 
