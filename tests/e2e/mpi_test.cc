@@ -23,12 +23,10 @@ TEST(MpiTest, SixRanks_SameWeightsAsSharedMemory) {
   SmallRun shm("over-shm", options);
   ASSERT_EQ(shm.Start(), 0) << shm.output();
 
-  options.more = "";
   SmallRun mpi("over-mpi", options);
   const std::string address = absl::StrCat("127.0.0.1:", FreePort(mpi));
-  const std::unique_ptr<ChildProcess> driver =
-      mpi.Launch({absl::StrCat(TaskFolder(), "/over-mpi.yaml"), "--set",
-                  "cluster.learner.collective=mpi", "--workers=external", "--listen", address});
+  const std::unique_ptr<ChildProcess> driver = mpi.Launch(
+      {"--set", "cluster.learner.collective=mpi", "--workers=external", "--listen", address});
   ASSERT_TRUE(WaitFor([&] { return FileExists(mpi.folder() + "/token"); }));
   const char* source = std::getenv("RETORT_SOURCE_DIR");
   ChildProcess launcher({absl::StrCat(source == nullptr ? "." : source, "/deploy/mpirun.sh"), "6",

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <set>
+#include <map>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -42,7 +42,8 @@ std::string JobText(const JobOptions& o, const std::string& name, const std::str
   std::string text = absl::StrCat(
       "name: ", name, "\nseed: 5\npolicy: {path: null, init: {config: ", task,
       "/model, std: 0.06}}\n", "output: {dir: ", folder, ", checkpoint_every: ", o.checkpoint_every,
-      "}\n", "eval: {every: ", o.steps, "}\n", "optimizer: {learning_rate: ", o.learning_rate,
+      "}\n", "eval: {every: ", o.evaluate ? o.steps : 0, "}\n",
+      "optimizer: {learning_rate: ", o.learning_rate,
       ", lr_schedule: constant, micro_batch_tokens: 128", o.optimizer.empty() ? "" : ", ",
       o.optimizer, "}\n");
   if (o.algorithm == "sft") {
@@ -61,6 +62,10 @@ std::string JobText(const JobOptions& o, const std::string& name, const std::str
       "cluster: {rollout: {workers: ", o.rollout_workers,
       "}, scorer: {workers: 1}, learner: {ranks: ", o.learner_ranks, "}}\n", o.more);
 }
+
+constexpr char kReportedAttempt[] =
+    " (SELECT 1 FROM bundles r WHERE r.event='reported' AND r.kind='train' AND r.epoch=l.epoch AND "
+    "r.step=l.step AND r.idx=l.idx AND r.attempt=l.attempt)";
 
 std::vector<std::string> SharedMemory() {
   const auto names = ListDirectory("/dev/shm");
@@ -109,28 +114,36 @@ SmallRun::~SmallRun() {
   EXPECT_TRUE(RemoveRecursively(folder_).ok());
 }
 
-std::unique_ptr<ChildProcess> SmallRun::Launch(const std::vector<std::string>& flags) {
-  std::vector<std::string> command = {Program("retort"), "run"};
-  command.insert(command.end(), flags.begin(), flags.end());
+std::unique_ptr<ChildProcess> SmallRun::LaunchWith(const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = {"sh", "-c", "exec \"$@\" 2>&1", "sh", Program("retort"),
+                                      "run"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
   return std::make_unique<ChildProcess>(command);
+}
+
+std::unique_ptr<ChildProcess> SmallRun::Launch(const std::vector<std::string>& flags) {
+  std::vector<std::string> arguments = {job_};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  return LaunchWith(arguments);
+}
+
+int SmallRun::RunToEnd(const std::vector<std::string>& arguments) {
+  const std::unique_ptr<ChildProcess> run = LaunchWith(arguments);
+  const int status = run->Wait();
+  output_ = run->output();
+  return status;
 }
 
 int SmallRun::Start(const std::vector<std::string>& flags) {
   std::vector<std::string> all = {job_};
   all.insert(all.end(), flags.begin(), flags.end());
-  const std::unique_ptr<ChildProcess> run = Launch(all);
-  const int status = run->Wait();
-  output_ = run->output();
-  return status;
+  return RunToEnd(all);
 }
 
 int SmallRun::Resume(const std::vector<std::string>& flags) {
   std::vector<std::string> all = {"--resume", folder_};
   all.insert(all.end(), flags.begin(), flags.end());
-  const std::unique_ptr<ChildProcess> run = Launch(all);
-  const int status = run->Wait();
-  output_ = run->output();
-  return status;
+  return RunToEnd(all);
 }
 
 std::string SmallRun::FinalWeights() const {
@@ -156,6 +169,28 @@ pid_t SmallRun::PidOf(const std::string& worker) const {
                               "' AND event='lost') ORDER BY seq DESC LIMIT 1"))));
 }
 
+absl::Status SmallRun::Change(const std::string& sql) const {
+  auto database = driver::Database::Open(folder_ + "/journal.db", /*must_exist=*/true);
+  if (!database.ok()) return database.status();
+  return (*database)->Execute(sql);
+}
+
+int64_t SmallRun::Respawns(const std::string& worker) const {
+  return Journal(absl::StrCat("SELECT COUNT(*) - 1 FROM workers WHERE worker='", worker,
+                              "' AND event='joined'"));
+}
+
+int64_t SmallRun::LostInGeneration() const {
+  return Journal(absl::StrCat("SELECT COUNT(*) FROM bundles l WHERE l.event='lost' AND NOT EXISTS",
+                              kReportedAttempt));
+}
+
+int64_t SmallRun::LostAfterReport() const {
+  return Journal(absl::StrCat(
+      "SELECT COUNT(*) FROM bundles l WHERE l.event IN ('lost', 'orphaned') AND EXISTS",
+      kReportedAttempt));
+}
+
 std::vector<pid_t> SmallRun::Processes() const {
   std::vector<pid_t> found;
   const auto names = ListDirectory("/proc");
@@ -167,6 +202,18 @@ std::vector<pid_t> SmallRun::Processes() const {
     if (command.ok() && absl::StrContains(*command, folder_ + "/")) found.push_back(pid);
   }
   return found;
+}
+
+std::string UndisturbedWeights(const JobOptions& options) {
+  static auto& known = *new std::map<std::string, std::string>;
+  const std::string key = JobText(options, "", "");
+  if (!known.contains(key)) {
+    SmallRun run(absl::StrCat("undisturbed-", known.size()), options);
+    EXPECT_EQ(run.Start(), 0) << run.output();
+    known[key] = run.FinalWeights();
+  }
+  EXPECT_EQ(known[key].size(), 32);
+  return known[key];
 }
 
 }  // namespace retort::e2e

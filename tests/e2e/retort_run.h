@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "multiprocess/child_process.h"
@@ -19,7 +20,7 @@ inline constexpr absl::Duration kPatience = absl::Minutes(1);
 // True as soon as `condition` is, false after `patience`.
 bool WaitFor(const std::function<bool()>& condition, absl::Duration patience = kPatience);
 
-// The folder of program `name` of this build.
+// The path of program `name` of this build.
 std::string Program(const std::string& name);
 
 // A scratch folder with data and model configs, made once a process, removed at its end.
@@ -33,6 +34,7 @@ struct JobOptions {
   int rollout_workers = 1;
   int learner_ranks = 1;
   int checkpoint_every = 2;
+  bool evaluate = true;
   std::string sampling;   // More keys of `rollout`, such as "temperature: 0.7".
   std::string ppo;        // More keys of `algorithm.ppo`.
   std::string optimizer;  // More keys of `optimizer`.
@@ -53,27 +55,43 @@ class SmallRun {
   // status.
   int Start(const std::vector<std::string>& flags = {});
   int Resume(const std::vector<std::string>& flags = {});
-  // The same without waiting.
+  // `retort run JOB flags...` without waiting.
   std::unique_ptr<ChildProcess> Launch(const std::vector<std::string>& flags = {});
 
+  // Standard output and standard error.
   const std::string& output() const { return output_; }
   // What "final weights: " of the output says; empty without it.
   std::string FinalWeights() const;
 
   // First column of the first row of a query on the journal; -1 while there is none.
   int64_t Journal(const std::string& sql) const;
+  // A statement on the journal of a run that has ended.
+  absl::Status Change(const std::string& sql) const;
   int64_t Commits() const { return Journal("SELECT COUNT(*) FROM commits WHERE step >= 0"); }
   // The process that fills a place now, by the journal; 0 if none has joined since the last loss.
   pid_t PidOf(const std::string& worker) const;
+
+  // How often the place `worker` was filled again.
+  int64_t Respawns(const std::string& worker) const;
+  // Bundles of training steps lost while a worker made them, and lost or orphaned after it had
+  // reported them.
+  int64_t LostInGeneration() const;
+  int64_t LostAfterReport() const;
 
   // Processes whose command line names this run's folder.
   std::vector<pid_t> Processes() const;
 
  private:
+  static std::unique_ptr<ChildProcess> LaunchWith(const std::vector<std::string>& arguments);
+  int RunToEnd(const std::vector<std::string>& arguments);
+
   std::string folder_;
   std::string job_;
   std::string output_;
   std::vector<std::string> shared_memory_before_;
 };
+
+// Final weights of an undisturbed run of these options; run once a process for each set of them.
+std::string UndisturbedWeights(const JobOptions& options);
 
 }  // namespace retort::e2e

@@ -1,4 +1,4 @@
-// Runs that must end with an error that helps.
+// A loss that stays infinite ends the run; nothing of the bad steps was applied.
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "e2e/retort_run.h"
@@ -6,7 +6,7 @@
 namespace retort::e2e {
 namespace {
 
-TEST(FailureTest, LossNeverFinite_StopsWithTheBatchSaved) {
+TEST(BadStepTest, LossNeverFinite_StopsWithTheBatchSaved) {
   JobOptions options;
   options.learning_rate = 100;  // Overflows within a few updates.
   options.ppo = "ratio_threshold: 1.0e9";
