@@ -55,8 +55,7 @@ absl::StatusOr<Loaded> Load(Parameters& call, const std::string& folder, bool va
   call.SetFamily(std::move(family));
   RETORT_ASSIGN_OR_RETURN(const layout::ModelConfig config, layout::LoadModelConfig(folder));
   RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena arena,
-                          tensor::ParameterArena::Allocate(layout::LayoutFor(config, value_head)));
-  RETORT_RETURN_IF_ERROR(tensor::LoadModelWeights(folder, &arena));
+                          tensor::ReadModelArena(folder, layout::LayoutFor(config, value_head)));
   return Loaded{arena, model::Model(config, arena)};
 }
 

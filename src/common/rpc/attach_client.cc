@@ -243,24 +243,35 @@ AttachClient::AttachClient() = default;
 
 AttachClient::~AttachClient() = default;
 
-absl::StatusOr<std::unique_ptr<AttachClient>> AttachClient::Connect(const AccessToken& token,
-                                                                    AttachClientOptions options) {
+std::unique_ptr<AttachClient> AttachClient::Dial(const AccessToken& token,
+                                                 AttachClientOptions options) {
   RETORT_CHECK(options.channel != nullptr);
   auto client = std::unique_ptr<AttachClient>(new AttachClient());
   client->channel_ = options.channel;
-  const absl::Duration deadline = options.welcome_deadline;
+  client->welcome_deadline_ = options.welcome_deadline;
   client->stream_ = std::make_unique<Stream>(client->channel_, token, std::move(options));
-  absl::StatusOr<v1::DriverMessage> first = client->stream_->Pop(deadline);
+  return client;
+}
+
+absl::Status AttachClient::AwaitWelcome() {
+  absl::StatusOr<v1::DriverMessage> first = stream_->Pop(welcome_deadline_);
   if (absl::IsDeadlineExceeded(first.status())) {
     return absl::DeadlineExceededError(absl::StrCat("no driver answered within ",
-                                                    absl::FormatDuration(deadline),
+                                                    absl::FormatDuration(welcome_deadline_),
                                                     "; is it running, and is the address right?"));
   }
   RETORT_RETURN_IF_ERROR(first.status());
   if (!first->has_welcome()) {
     return absl::InternalError("the driver's first message is no Welcome; is it another build?");
   }
-  client->welcome_ = std::move(*first->mutable_welcome());
+  welcome_ = std::move(*first->mutable_welcome());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<AttachClient>> AttachClient::Connect(const AccessToken& token,
+                                                                    AttachClientOptions options) {
+  std::unique_ptr<AttachClient> client = Dial(token, std::move(options));
+  RETORT_RETURN_IF_ERROR(client->AwaitWelcome());
   return client;
 }
 

@@ -31,14 +31,18 @@ struct AttachClientOptions {
 // Thread-safe. Destroy it from a thread of the worker, never from on_arrival.
 class AttachClient {
  public:
-  // Dials, sends Hello, waits for Welcome. Errors: the driver's (UNAUTHENTICATED, ABORTED,
-  // INVALID_ARGUMENT, FAILED_PRECONDITION), UNAVAILABLE nobody listens, DEADLINE_EXCEEDED, INTERNAL
-  // the first message is no Welcome.
+  // Dials and sends Hello, without waiting.
+  static std::unique_ptr<AttachClient> Dial(const AccessToken& token, AttachClientOptions options);
+  // Once, before Pop. Errors: the driver's (UNAUTHENTICATED, ABORTED, INVALID_ARGUMENT,
+  // FAILED_PRECONDITION), UNAVAILABLE nobody listens, DEADLINE_EXCEEDED, CANCELLED by StopWaiting,
+  // INTERNAL the first message is no Welcome.
+  absl::Status AwaitWelcome();
+  // Dial and AwaitWelcome.
   static absl::StatusOr<std::unique_ptr<AttachClient>> Connect(const AccessToken& token,
                                                                AttachClientOptions options);
   ~AttachClient();  // Cancels the stream if it is open.
 
-  const v1::Welcome& welcome() const;
+  const v1::Welcome& welcome() const;  // Empty before AwaitWelcome.
 
   // The oldest message not yet popped. DEADLINE_EXCEEDED none came within `timeout`; when the
   // stream has ended and the queue is empty, the stream's error or, after a clean end, UNAVAILABLE
@@ -68,6 +72,7 @@ class AttachClient {
 
   AttachClient();
 
+  absl::Duration welcome_deadline_;
   std::shared_ptr<grpc::Channel> channel_;  // Destroyed after stream_.
   std::unique_ptr<Stream> stream_;
   v1::Welcome welcome_;

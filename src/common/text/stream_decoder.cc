@@ -31,4 +31,17 @@ std::string StreamDecoder::Finish() {
   return text;
 }
 
+absl::StatusOr<std::string> DecodeContinuation(const Tokenizer& tokenizer,
+                                               absl::Span<const int64_t> prompt,
+                                               absl::Span<const int64_t> ids) {
+  StreamDecoder decoder(tokenizer);
+  for (const int64_t id : prompt) RETORT_RETURN_IF_ERROR(decoder.Push(id).status());
+  std::string text;
+  for (const int64_t id : ids) {
+    RETORT_ASSIGN_OR_RETURN(const std::string piece, decoder.Push(id));
+    text += piece;
+  }
+  return text + decoder.Finish();
+}
+
 }  // namespace retort::text

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/text/tokenizer.h"
 
 namespace retort::text {
@@ -27,5 +28,11 @@ class StreamDecoder {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// What `ids` add to the text of `prompt`: with it in front, the text of both. Decode(ids) alone is
+// not that where a decoder strips the white space at the start. Errors: those of Push.
+absl::StatusOr<std::string> DecodeContinuation(const Tokenizer& tokenizer,
+                                               absl::Span<const int64_t> prompt,
+                                               absl::Span<const int64_t> ids);
 
 }  // namespace retort::text

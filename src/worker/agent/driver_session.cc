@@ -30,7 +30,6 @@ namespace {
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 constexpr absl::Duration kGoodbyeDeadline = absl::Seconds(5);
 constexpr absl::Duration kServerGrace = absl::Seconds(2);
-constexpr size_t kMaxFailureBytes = 4096;
 
 absl::StatusOr<std::string> ListenAddress(const DriverSessionOptions& options) {
   if (!options.artifact_listen.empty()) return options.artifact_listen;
@@ -111,14 +110,14 @@ class DriverSession::Impl {
     attach.hello = MakeHello(options_, server_->address());
     attach.welcome_deadline = options_.welcome_deadline;
     attach.on_arrival = [this](const v1::DriverMessage* message) { OnArrival(message); };
-    RETORT_ASSIGN_OR_RETURN(client_, rpc::AttachClient::Connect(options_.token, std::move(attach)));
+    client_ = rpc::AttachClient::Dial(options_.token, std::move(attach));
     termination_ = std::make_unique<TerminationWatch>([this] {
       LogInfo("asked to stop cause=SIGTERM");
       terminated_ = true;
       client_->StopWaiting();
       Stop();
     });
-    return absl::OkStatus();
+    return client_->AwaitWelcome();
   }
 
   absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand() {

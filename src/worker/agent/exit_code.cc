@@ -10,6 +10,7 @@ int ExitCodeFor(const absl::Status& result) {
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kUnimplemented:
       return kExitBadInput;
     default:
       return kExitFailure;

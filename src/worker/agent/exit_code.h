@@ -10,7 +10,8 @@ inline constexpr int kExitFailure = 1;  // Anything else.
 inline constexpr int kExitBadInput =
     2;  // A file or an option is wrong; starting again does not help.
 
-// OK -> 0; INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE, DATA_LOSS -> 2; every other error -> 1.
+// OK -> 0; INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE, DATA_LOSS, UNIMPLEMENTED -> 2; every other
+// error -> 1.
 int ExitCodeFor(const absl::Status& result);
 
 }  // namespace retort::worker

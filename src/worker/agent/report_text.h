@@ -8,6 +8,9 @@
 
 namespace retort::worker {
 
+// Bound of the `message` fields of failures in control.proto.
+inline constexpr size_t kMaxFailureBytes = 4096;
+
 // `text` with every byte that is not part of valid UTF-8 as '?', cut to `max_bytes` at a character
 // boundary.
 std::string ReportText(absl::string_view text, size_t max_bytes);

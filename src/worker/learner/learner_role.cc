@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/ring/fd_broker.h"
 #include "common/ring/weight_ring.h"
+#include "worker/agent/report_text.h"
 #include "worker/learner/learner.h"
 #include "worker/learner/learner_group.h"
 #include "worker/weight_sync/weight_segment.h"
@@ -184,7 +185,7 @@ absl::StatusOr<bool> LearnerRole::Fetch(const v1::TrainStep& command, StepInput*
     *report.mutable_bundle() = failure.bundle;
     report.set_artifact_id(failure.ref.artifact_id());
     report.set_address(failure.ref.address());
-    report.set_message(std::string(failure.status.message()).substr(0, 4096));
+    report.set_message(ReportText(failure.status.message(), kMaxFailureBytes));
     RETORT_RETURN_IF_ERROR(session_.Send(message));
   }
   if (total.item<int64_t>() > 0) return false;

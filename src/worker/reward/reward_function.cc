@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/text/pattern.h"
@@ -14,14 +15,16 @@ namespace {
 
 class ExactMatch : public RewardFunction {
  public:
-  explicit ExactMatch(const v1::ExactMatchReward& spec) : require_eos_(spec.require_eos()) {}
+  explicit ExactMatch(const v1::ExactMatchReward& spec)
+      : require_eos_(spec.require_eos()), strip_(spec.strip()) {}
   absl::StatusOr<double> Evaluate(const Completion& completion) const override {
     if (require_eos_ && !completion.finished) return 0;
-    return completion.text == completion.answer ? 1 : 0;
+    if (!strip_) return completion.text == completion.answer ? 1 : 0;
+    return MatchesAnswer(completion.text, completion.answer) ? 1 : 0;
   }
 
  private:
-  const bool require_eos_;
+  const bool require_eos_, strip_;
 };
 
 class Regex : public RewardFunction {
@@ -53,6 +56,10 @@ class Length : public RewardFunction {
 };
 
 }  // namespace
+
+bool MatchesAnswer(absl::string_view text, absl::string_view answer) {
+  return absl::StripAsciiWhitespace(text) == absl::StripAsciiWhitespace(answer);
+}
 
 absl::StatusOr<std::unique_ptr<const RewardFunction>> MakeRewardFunction(
     const v1::RewardSpec& spec) {

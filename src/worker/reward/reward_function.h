@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "retort/v1/job.pb.h"
 #include "worker/reward/reward_set.h"
 
@@ -15,6 +16,9 @@ class RewardFunction {
   virtual ~RewardFunction() = default;
   virtual absl::StatusOr<double> Evaluate(const Completion& completion) const = 0;
 };
+
+// The completion's text is the answer, but for white space (ASCII) at both ends.
+bool MatchesAnswer(absl::string_view text, absl::string_view answer);
 
 // INVALID_ARGUMENT for a bad pattern or an unset kind.
 absl::StatusOr<std::unique_ptr<const RewardFunction>> MakeRewardFunction(

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
+#include "common/text/stream_decoder.h"
+#include "worker/reward/reward_function.h"
 
 namespace retort::worker {
 namespace {
@@ -171,7 +173,7 @@ absl::Status BundleGenerator::AddSample(const data::Row& row, const std::vector<
                                         const model::GeneratedSample& sample,
                                         GeneratedBundle* bundle) const {
   RETORT_ASSIGN_OR_RETURN(std::string text,
-                          policy_->tokenizer->Decode(sample.ids, /*skip_special_tokens=*/true));
+                          text::DecodeContinuation(*policy_->tokenizer, prompt, sample.ids));
   RETORT_ASSIGN_OR_RETURN(const RewardResult reward,
                           rewards_.Score({.prompt = row.prompt,
                                           .text = text,
@@ -188,8 +190,8 @@ absl::Status BundleGenerator::AddSample(const data::Row& row, const std::vector<
   rollout.finished.push_back(sample.finished ? 1 : 0);
   rollout.scores.push_back(static_cast<float>(reward.score));
   rollout.reward_parts.insert(rollout.reward_parts.end(), reward.parts.begin(), reward.parts.end());
-  bundle->exact_matches.push_back(sample.finished && row.has_response && text == row.response ? 1
-                                                                                              : 0);
+  bundle->exact_matches.push_back(
+      sample.finished && row.has_response && MatchesAnswer(text, row.response) ? 1 : 0);
   bundle->prompts.push_back(row.prompt);
   bundle->completions.push_back(std::move(text));
   bundle->generated_tokens += static_cast<int64_t>(sample.ids.size());

@@ -33,7 +33,7 @@ struct GeneratedBundle {
   artifact::Rollout rollout;             // N samples; nobody fetches an EVAL bundle's.
   std::vector<std::string> prompts;      // [N] text, for people.
   std::vector<std::string> completions;  // [N] decoded without special tokens.
-  std::vector<uint8_t> exact_matches;    // [N] ended by EOS and equal to the row's answer.
+  std::vector<uint8_t> exact_matches;    // [N] ended by EOS and MatchesAnswer.
   int64_t generated_tokens = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "worker/agent/report_text.h"
 #include "worker/scorer/bundle_scorer.h"
 
 namespace retort::worker {
@@ -94,7 +95,7 @@ absl::Status ScorerRole::ReportFetchFailed(const v1::ScoreLease& lease,
   *report.mutable_bundle() = lease.bundle();
   report.set_artifact_id(lease.rollout().artifact_id());
   report.set_address(lease.rollout().address());
-  report.set_message(std::string(failure.message()).substr(0, 4096));
+  report.set_message(ReportText(failure.message(), kMaxFailureBytes));
   return session_.Send(message);
 }
 

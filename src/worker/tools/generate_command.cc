@@ -39,6 +39,7 @@ absl::Status GenerateCommand(const GenerateOptions& options, std::ostream& out) 
   sampling.eos_ids = config.eos_token_ids;
   sampling.vocab_limit = loaded.vocab_limit;
   text::StreamDecoder decoder(*loaded.tokenizer);
+  for (const int64_t id : prompt) RETORT_RETURN_IF_ERROR(decoder.Push(id).status());
   absl::Status status;
   const auto write = [&](int64_t, int64_t id) {
     const absl::StatusOr<std::string> piece = decoder.Push(id);

@@ -33,14 +33,18 @@ absl::Status LoadFirstWeights(const v1::JobSpec& spec, tensor::ParameterArena* a
 }
 
 absl::StatusOr<ReferenceWeights> LoadReferenceWeights(const v1::JobSpec& spec) {
-  const bool own_folder = spec.reference().has_path();
-  const std::string folder = own_folder ? spec.reference().path() : PolicyFolder(spec);
+  const std::string folder =
+      spec.reference().has_path() ? spec.reference().path() : PolicyFolder(spec);
   RETORT_ASSIGN_OR_RETURN(layout::ModelConfig config, layout::LoadModelConfig(folder));
-  RETORT_ASSIGN_OR_RETURN(
-      tensor::ParameterArena arena,
-      tensor::ParameterArena::Allocate(layout::LayoutFor(config, /*value_head=*/false)));
-  RETORT_RETURN_IF_ERROR(own_folder ? tensor::LoadModelWeights(folder, &arena)
-                                    : LoadFirstWeights(spec, &arena));
+  layout::ParameterLayout layout = layout::LayoutFor(config, /*value_head=*/false);
+  if (spec.reference().has_path() || spec.policy().has_path()) {
+    RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena arena,
+                            tensor::ReadModelArena(folder, std::move(layout)));
+    return ReferenceWeights{std::move(config), std::move(arena)};
+  }
+  RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena arena,
+                          tensor::ParameterArena::Allocate(std::move(layout)));
+  RETORT_RETURN_IF_ERROR(LoadFirstWeights(spec, &arena));
   return ReferenceWeights{std::move(config), std::move(arena)};
 }
 

@@ -75,6 +75,7 @@ TEST(ArtifactFormatTest, Decode_RandomMutations_RefusedOrCanonical) {
   RecordProperty("seed", std::to_string(seed));
   SCOPED_TRACE(::testing::Message() << "seed " << seed);
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  const google::protobuf::LogSilencer no_lines_about_bad_utf8;
   CounterRng rng(seed, RngPurpose::kData, 0);
   const std::string valid[] = {RolloutBytes(), *Encode(SampleScores())};
   for (int round = 0; round < 20000; ++round) {

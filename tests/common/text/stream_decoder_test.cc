@@ -51,5 +51,20 @@ TEST(StreamDecoderTest, RandomIds_StreamEqualsWholeAndNeverSplitsACharacter) {
   }
 }
 
+TEST(DecodeContinuationTest, SentencePiece_SpaceOfTheFirstWordStays) {
+  const auto tokenizer = MakeTokenizer(SentencePieceFile());
+  const std::vector<int64_t> prompt = *tokenizer->Encode("ab", false);
+  const std::vector<int64_t> both = *tokenizer->Encode("ab ba", false);
+  const std::vector<int64_t> ids(both.begin() + prompt.size(), both.end());
+  EXPECT_EQ(*DecodeContinuation(*tokenizer, prompt, ids), " ba");
+  EXPECT_EQ(*tokenizer->Decode(ids, true), "ba");  // Why it is not that.
+}
+
+TEST(DecodeContinuationTest, CharacterBegunInThePrompt_BelongsToTheContinuation) {
+  const auto tokenizer = MakeTokenizer(ByteLevelFile());
+  EXPECT_EQ(*DecodeContinuation(*tokenizer, {0xC3}, {0xA4}), "\xc3\xa4");
+  EXPECT_FALSE(DecodeContinuation(*tokenizer, {299}, {0xA4}).ok());
+}
+
 }  // namespace
 }  // namespace retort::text

@@ -42,6 +42,18 @@ class DriverSessionTest : public ::testing::Test {
     EXPECT_TRUE(session.ok()) << session.status();
     return {*std::move(session), std::move(opened)};
   }
+  // A process that attaches a session and takes commands until asked to stop.
+  ChildProcess SpawnSession() {
+    const std::string token_file = FreshPath("token");
+    EXPECT_TRUE(driver_->token().WriteFile(token_file).ok());
+    absl::StatusOr<ChildProcess> worker = ChildProcess::Spawn(
+        {.arguments = {FakeWorkerPath(), "--failpoint=session", "--driver=" + driver_->address(),
+                       "--token-file=" + token_file, "--incarnation=" + RandomHex(16)},
+         .environment = {},
+         .log_file = FreshPath("log")});
+    EXPECT_TRUE(worker.ok()) << worker.status();
+    return *std::move(worker);
+  }
   void Send(ConnectionId connection, const std::function<void(v1::DriverMessage*)>& fill) {
     v1::DriverMessage message;
     fill(&message);
@@ -175,18 +187,19 @@ TEST_F(DriverSessionTest, Finish_Twice_SameCode) {
 }
 
 TEST_F(DriverSessionTest, Sigterm_WaitingNextCommand_GoodbyeAndExitZero) {
-  const std::string token_file = FreshPath("token");
-  ASSERT_TRUE(driver_->token().WriteFile(token_file).ok());
-  absl::StatusOr<ChildProcess> worker = ChildProcess::Spawn(
-      {.arguments = {FakeWorkerPath(), "--failpoint=session", "--driver=" + driver_->address(),
-                     "--token-file=" + token_file, "--incarnation=" + RandomHex(16)},
-       .environment = {},
-       .log_file = FreshPath("log")});
-  ASSERT_TRUE(worker.ok()) << worker.status();
+  ChildProcess worker = SpawnSession();
   driver_->Welcome();
-  worker->Signal(SIGTERM);
-  EXPECT_EQ(worker->Reap().exit_code, 0);
+  worker.Signal(SIGTERM);
+  EXPECT_EQ(worker.Reap().exit_code, 0);
   EXPECT_TRUE(driver_->Next<rpc::ConnectionClosed>().status.ok());
+}
+
+TEST_F(DriverSessionTest, Sigterm_BeforeWelcome_EndsAtOnce) {
+  ChildProcess worker = SpawnSession();
+  driver_->Next<rpc::ConnectionOpened>();
+  worker.Signal(SIGTERM);
+  driver_->Next<rpc::ConnectionClosed>();  // Fails after 30 s, half of the welcome deadline.
+  EXPECT_EQ(worker.Reap().exit_code, 1);
 }
 
 }  // namespace

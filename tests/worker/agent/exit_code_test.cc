@@ -11,6 +11,7 @@ TEST(ExitCodeTest, ExitCodeFor_Status_MeaningOfTheCode) {
   EXPECT_EQ(ExitCodeFor(absl::NotFoundError("")), 2);
   EXPECT_EQ(ExitCodeFor(absl::OutOfRangeError("")), 2);
   EXPECT_EQ(ExitCodeFor(absl::DataLossError("")), 2);
+  EXPECT_EQ(ExitCodeFor(absl::UnimplementedError("")), 2);
   EXPECT_EQ(ExitCodeFor(absl::UnavailableError("")), 1);
   EXPECT_EQ(ExitCodeFor(absl::InternalError("")), 1);
 }

@@ -19,7 +19,7 @@ absl::StatusOr<RewardSet> Make(const std::string& text) {
   return RewardSet::Make(job.rewards());
 }
 
-constexpr char kExact[] = "rewards { exact_match { require_eos: true } weight: 1 }";
+constexpr char kExact[] = "rewards { exact_match { require_eos: true strip: true } weight: 1 }";
 
 Completion Finished(absl::string_view text, absl::string_view answer) {
   return {.prompt = "p", .text = text, .tokens = 3, .finished = true, .answer = answer};
@@ -29,7 +29,10 @@ TEST(RewardSetTest, ExactMatch_NeedsTheAnswerAndEos) {
   const auto set = Make(kExact);
   ASSERT_TRUE(set.ok()) << set.status();
   EXPECT_EQ(set->Score(Finished("12", "12"))->score, 1);
-  EXPECT_EQ(set->Score(Finished("12 ", "12"))->score, 0);
+  EXPECT_EQ(set->Score(Finished(" 12\n", "12"))->score, 1);
+  EXPECT_EQ(set->Score(Finished("1 2", "12"))->score, 0);
+  const auto verbatim = Make("rewards { exact_match { strip: false } weight: 1 }");
+  EXPECT_EQ(verbatim->Score(Finished(" 12", "12"))->score, 0);
   EXPECT_EQ(set->Score(Finished("1", "12"))->score, 0);
   Completion cut = Finished("12", "12");
   cut.finished = false;
