@@ -52,5 +52,20 @@ TEST(DeterminismTest, TruncatedSampling_AnyNumberOfWorkers_SameWeights) {
   EXPECT_EQ(run.FinalWeights(), want);
 }
 
+// What a rollout worker says of a token, generating with a cache, is what the learner computes for
+// the whole sequence.
+TEST(DeterminismTest, Untruncated_BehaviourLogProbs_AreTheLearners) {
+  JobOptions options;
+  options.sampling = "temperature: 0.7";
+  SmallRun run("warm", options);
+  ASSERT_EQ(run.Start(), 0) << run.output();
+  const std::vector<v1::StepRecord> steps = run.Steps();
+  ASSERT_EQ(steps.size(), 6);
+  for (const v1::StepRecord& step : steps) {
+    EXPECT_LT(step.scalars().at("sampling/sampling_logp_difference/max"), 1e-4) << step.step();
+    EXPECT_GT(step.scalars().at("sampling/importance_sampling_ratio/min"), 0.999) << step.step();
+  }
+}
+
 }  // namespace
 }  // namespace retort::e2e

@@ -15,6 +15,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/random_id.h"
+#include "driver/store/journal.h"
 #include "driver/store/sqlite.h"
 
 namespace retort::e2e {
@@ -173,6 +174,12 @@ absl::Status SmallRun::Change(const std::string& sql) const {
   auto database = driver::Database::Open(folder_ + "/journal.db", /*must_exist=*/true);
   if (!database.ok()) return database.status();
   return (*database)->Execute(sql);
+}
+
+std::vector<v1::StepRecord> SmallRun::Steps() const {
+  const auto journal = driver::Journal::Open(folder_ + "/journal.db");
+  if (!journal.ok()) return {};
+  return (*journal)->ReadStepRecords().value_or(std::vector<v1::StepRecord>());
 }
 
 int64_t SmallRun::Respawns(const std::string& worker) const {

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "multiprocess/child_process.h"
+#include "retort/v1/record.pb.h"
 
 namespace retort::e2e {
 
@@ -67,6 +68,8 @@ class SmallRun {
   int64_t Journal(const std::string& sql) const;
   // A statement on the journal of a run that has ended.
   absl::Status Change(const std::string& sql) const;
+  // The records of the committed steps; empty if the journal cannot be read.
+  std::vector<v1::StepRecord> Steps() const;
   int64_t Commits() const { return Journal("SELECT COUNT(*) FROM commits WHERE step >= 0"); }
   // The process that fills a place now, by the journal; 0 if none has joined since the last loss.
   pid_t PidOf(const std::string& worker) const;
