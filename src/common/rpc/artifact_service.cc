@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -20,8 +21,6 @@ namespace {
 constexpr size_t kMaxIdBytes = 128;
 constexpr std::chrono::hours kLongestCall(1);
 
-using Bytes = std::shared_ptr<const std::string>;
-
 class Stream;
 
 class ArtifactServiceImpl : public Service {
@@ -38,7 +37,8 @@ class ArtifactServiceImpl : public Service {
   friend class Stream;
 
   // What the call is to send, or why it is refused.
-  absl::StatusOr<Bytes> Find(const grpc::ServerContext& context, const v1::FetchRequest& request) {
+  absl::StatusOr<ServedArtifact> Find(const grpc::ServerContext& context,
+                                      const v1::FetchRequest& request) {
     RETORT_RETURN_IF_ERROR(Authenticate(context, verifier_));
     if (context.deadline() > std::chrono::system_clock::now() + kLongestCall) {
       return absl::InvalidArgumentError("Fetch needs a deadline of at most an hour");
@@ -79,26 +79,27 @@ class Stream : public OpenCall {
     }
     new Stream(service_, queue_);
     id_ = service_->calls_.Add(this, service_->options_.max_streams);
-    absl::StatusOr<Bytes> bytes = service_->Find(context_, request_);
-    if (bytes.ok() && id_ == 0) {
-      bytes = service_->calls_.ending()
-                  ? absl::UnavailableError("this worker is shutting down")
-                  : absl::ResourceExhaustedError(absl::StrCat(
-                        service_->options_.max_streams, " artifact streams are open; try again"));
+    absl::StatusOr<ServedArtifact> artifact = service_->Find(context_, request_);
+    if (artifact.ok() && id_ == 0) {
+      artifact =
+          service_->calls_.ending()
+              ? absl::UnavailableError("this worker is shutting down")
+              : absl::ResourceExhaustedError(absl::StrCat(service_->options_.max_streams,
+                                                          " artifact streams are open; try again"));
     }
-    if (!bytes.ok()) {
-      writer_.Finish(ToGrpc(bytes.status()), &finished_);
+    if (!artifact.ok()) {
+      writer_.Finish(ToGrpc(artifact.status()), &finished_);
       return;
     }
-    bytes_ = *std::move(bytes);
-    chunk_.set_total_bytes(static_cast<int64_t>(bytes_->size()));
+    artifact_ = *std::move(artifact);
+    chunk_.set_total_bytes(artifact_.bytes);
     WriteNext();
   }
 
   void Written(bool ok) {
     if (!ok) {
       writer_.Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader is gone"), &finished_);
-    } else if (sent_ == bytes_->size()) {
+    } else if (sent_ == artifact_.bytes) {
       writer_.Finish(grpc::Status::OK, &finished_);
     } else {
       chunk_.clear_total_bytes();
@@ -115,8 +116,14 @@ class Stream : public OpenCall {
   }
 
   void WriteNext() {
-    const size_t count = std::min<size_t>(kArtifactChunkBytes, bytes_->size() - sent_);
-    chunk_.set_data(bytes_->data() + sent_, count);
+    const int64_t count = std::min(kArtifactChunkBytes, artifact_.bytes - sent_);
+    std::string& data = *chunk_.mutable_data();
+    data.resize(static_cast<size_t>(count));
+    const absl::Status read = artifact_.read(sent_, absl::MakeSpan(data));
+    if (!read.ok()) {
+      writer_.Finish(ToGrpc(read), &finished_);
+      return;
+    }
     sent_ += count;
     writer_.Write(chunk_, &written_);
   }
@@ -130,14 +137,21 @@ class Stream : public OpenCall {
   CompletionOf<Stream> written_{this, &Stream::Written};
   CompletionOf<Stream> finished_{this, &Stream::Finished};
   OpenCalls::Id id_ = 0;
-  Bytes bytes_;
-  size_t sent_ = 0;
+  ServedArtifact artifact_;
+  int64_t sent_ = 0;
   v1::FetchChunk chunk_;
 };
 
 void ArtifactServiceImpl::Accept(grpc::ServerCompletionQueue* queue) { new Stream(this, queue); }
 
 }  // namespace
+
+ServedArtifact::ServedArtifact(std::shared_ptr<const std::string> held)
+    : bytes(static_cast<int64_t>(held->size())),
+      read([held = std::move(held)](int64_t offset, absl::Span<char> out) {
+        held->copy(out.data(), out.size(), static_cast<size_t>(offset));
+        return absl::OkStatus();
+      }) {}
 
 std::unique_ptr<Service> MakeArtifactService(const AccessToken& token, ArtifactLookup lookup,
                                              const ArtifactServiceOptions& options) {

@@ -1,22 +1,16 @@
 // Serves the artifacts that a worker holds.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <string>
 
-#include "absl/status/statusor.h"
 #include "common/rpc/access_token.h"
+#include "common/rpc/artifact_bytes.h"
 #include "common/rpc/server.h"
 
 namespace retort::rpc {
 
 inline constexpr int64_t kMaxArtifactBytes = int64_t{4} << 30;
 inline constexpr int64_t kArtifactChunkBytes = 1 << 20;
-
-// Called on the server's thread, so thread-safe and quick. The call keeps the bytes alive.
-using ArtifactLookup =
-    std::function<absl::StatusOr<std::shared_ptr<const std::string>>(const std::string& id)>;
 
 struct ArtifactServiceOptions {
   int max_streams = 256;  // At once; more are refused with RESOURCE_EXHAUSTED.

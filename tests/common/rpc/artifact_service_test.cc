@@ -1,5 +1,6 @@
 #include "common/rpc/artifact_service.h"
 
+#include <algorithm>
 #include <functional>
 #include <thread>
 
@@ -8,13 +9,14 @@
 #include "common/base/mutex.h"
 #include "common/rpc/artifact_fetch.h"
 #include "common/rpc/channel.h"
+#include "gmock/gmock.h"
 #include "grpcpp/server_builder.h"
-#include "gtest/gtest.h"
 #include "retort/v1/artifact.grpc.pb.h"
 
 namespace retort::rpc {
 namespace {
 
+using ::testing::HasSubstr;
 using Bytes = std::shared_ptr<const std::string>;
 
 // Bytes that differ everywhere, so that a lost or repeated chunk shows.
@@ -54,6 +56,25 @@ class ArtifactServiceTest : public ::testing::Test {
   v1::ArtifactRef Ref() const { return RefTo(server_->address(), *bytes_); }
   absl::StatusOr<std::string> Fetch(const v1::ArtifactRef& ref) {
     return FetchArtifact(ref, channels_, absl::Seconds(30));
+  }
+  // What a stream brought.
+  struct Taken {
+    int64_t announced = -1;
+    std::string bytes;
+    int64_t refuse_after = int64_t{1} << 40;
+  };
+  absl::Status Stream(const std::string& address, Taken* taken) {
+    ArtifactSink sink;
+    sink.begin = [taken](int64_t total) {
+      taken->announced = total;
+      return absl::OkStatus();
+    };
+    sink.data = [taken](absl::string_view bytes) {
+      taken->bytes.append(bytes.data(), bytes.size());
+      const bool enough = static_cast<int64_t>(taken->bytes.size()) > taken->refuse_after;
+      return enough ? absl::CancelledError("enough") : absl::OkStatus();
+    };
+    return StreamArtifact(address, "a", channels_, absl::Seconds(30), sink);
   }
   absl::StatusCode CodeOf(const v1::ArtifactRef& ref) { return Fetch(ref).status().code(); }
 
@@ -149,6 +170,36 @@ TEST_F(ArtifactServiceTest, Fetch_AfterTheHolderCameBack_NoBackoff) {
       token_, [this](const std::string&) { return absl::StatusOr<Bytes>(bytes_); });
   server_ = *Server::Start({.listen = ref.address(), .services = {service_.get()}});
   EXPECT_TRUE(Fetch(ref).ok());
+}
+
+TEST_F(ArtifactServiceTest, Stream_HolderCannotReadOn_ItsStatusArrives) {
+  service_ = MakeArtifactService(token_, [](const std::string&) -> absl::StatusOr<ServedArtifact> {
+    ServedArtifact artifact;
+    artifact.bytes = 3 * kArtifactChunkBytes;
+    artifact.read = [](int64_t offset, absl::Span<char> out) -> absl::Status {
+      if (offset > 0) return absl::AbortedError("overwritten");
+      std::fill(out.begin(), out.end(), 'x');
+      return absl::OkStatus();
+    };
+    return artifact;
+  });
+  server_ = *Server::Start({.services = {service_.get()}});
+  Taken taken;
+  const absl::Status status = Stream(server_->address(), &taken);
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("artifact a of 127.0.0.1:"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("overwritten"));
+  EXPECT_EQ(taken.announced, 3 * kArtifactChunkBytes);
+  EXPECT_TRUE(taken.bytes == std::string(kArtifactChunkBytes, 'x'));
+}
+
+TEST_F(ArtifactServiceTest, Stream_SinkRefuses_ItsStatusEndsTheCall) {
+  Serve(Pattern(5 << 20));
+  Taken taken;
+  taken.refuse_after = kArtifactChunkBytes;
+  EXPECT_EQ(Stream(server_->address(), &taken).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(taken.bytes.size(), static_cast<size_t>(2 * kArtifactChunkBytes));
+  EXPECT_TRUE(Fetch(Ref()).ok()) << "the next call is not disturbed";
 }
 
 // Raw calls, for what FetchArtifact never does.
@@ -267,6 +318,16 @@ TEST_F(ArtifactServiceTest, Fetch_LyingHolder_DataLoss) {
   for (const auto& script : scripts) {
     const LyingHolder holder(script);
     EXPECT_EQ(CodeOf(RefTo(holder.address(), "hello")), absl::StatusCode::kDataLoss);
+  }
+}
+
+TEST_F(ArtifactServiceTest, Stream_MoreOrFewerBytesThanAnnounced_DataLoss) {
+  for (const auto& script : std::vector<std::vector<v1::FetchChunk>>{
+           {Chunk(5, "hel")}, {Chunk(5, "hello"), Chunk(0, "!")}}) {
+    const LyingHolder holder(script);
+    Taken taken;
+    EXPECT_EQ(Stream(holder.address(), &taken).code(), absl::StatusCode::kDataLoss);
+    EXPECT_LE(taken.bytes.size(), 5u);
   }
 }
 
