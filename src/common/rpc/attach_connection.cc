@@ -10,6 +10,7 @@ namespace retort::rpc::internal {
 namespace {
 
 constexpr size_t kMaxTextBytes = 256;
+constexpr size_t kMaxIdentityBytes = 128;
 
 absl::Status BadHello(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("Hello: ", what));
@@ -32,6 +33,9 @@ absl::Status CheckHello(const v1::Hello& hello) {
   if (hello.host().size() > kMaxTextBytes || hello.artifact_address().size() > kMaxTextBytes ||
       hello.build().size() > kMaxTextBytes) {
     return BadHello("host, artifact_address or build is longer than 256 bytes");
+  }
+  if (hello.host_identity().size() > kMaxIdentityBytes) {
+    return BadHello("host_identity is longer than 128 bytes");
   }
   return absl::OkStatus();
 }

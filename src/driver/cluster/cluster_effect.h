@@ -24,6 +24,7 @@ struct JoinedEffect {
   WorkerId worker;
   std::string incarnation;
   ConnectionId connection;
+  WorkerHost host;
 };
 struct LostEffect {
   WorkerId worker;

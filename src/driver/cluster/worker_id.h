@@ -18,6 +18,12 @@ struct WorkerId {
   auto operator<=>(const WorkerId&) const = default;
 };
 
+// Where the process that fills a place runs, as its Hello said.
+struct WorkerHost {
+  std::string artifact_address;  // HOST:PORT.
+  std::string host_identity;     // Processes with the same one share memory.
+};
+
 // "rollout", "scorer", "learner", "agent".
 absl::string_view RoleName(v1::Role role);
 

@@ -13,6 +13,7 @@ namespace retort::driver {
 struct WorkerJoined {
   WorkerId worker;
   std::string incarnation;
+  WorkerHost host = {};
 };
 struct WorkerLost {
   WorkerId worker;

@@ -41,7 +41,7 @@ std::vector<Action> Scheduler::Handle(const Event& event, absl::Duration now) {
 }
 
 void Scheduler::On(const WorkerJoined& joined) {
-  Pool(joined.worker.role).Join(joined.worker.index, joined.incarnation);
+  Pool(joined.worker.role).Join(joined.worker.index, joined.incarnation, joined.host);
 }
 
 void Scheduler::On(const WorkerLost& lost) {
@@ -169,6 +169,9 @@ void Scheduler::LeaseRollout(int worker, v1::BundleKind kind, HeldKey key) {
   lease->mutable_bundle()->set_index(key.index);
   lease->set_version_digest(WeightDigest(lease->version()));
   lease->set_deadline_ms(LeaseMillis(phase));
+  const WorkerHost& publisher = learners_.host(0);
+  lease->mutable_weights()->set_address(publisher.artifact_address);
+  lease->mutable_weights()->set_host_identity(publisher.host_identity);
   rollouts_.Begin(worker, Task{phase, epoch_, key.step, key.index, attempt}, now_);
   const WorkerId id{v1::ROLE_ROLLOUT, worker};
   JournalBundleEvent(BundleEventKind::kLeased, kind, key, attempt, id, "");

@@ -68,6 +68,7 @@ class Scheduler {
   void Kill(WorkerId worker, absl::string_view cause);
   void Rewind(absl::string_view cause);
   void OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed);
+  void OnRolloutFetchFailed(int worker, const Task& task, const v1::FetchFailed& failed);
   void OnLearnerFetchFailed(const v1::FetchFailed& failed);
   bool ScorerStillHolds(const Bundle& bundle, HeldKey key) const;
   void OnWorkFailed(WorkerId worker, const v1::WorkFailed& failed);
@@ -85,6 +86,7 @@ class Scheduler {
 
   // scheduler_learners.cc: the learner group.
   void DriveLearners();
+  bool RanksShareMemory();
   void FormGroup();
   void SendTrainStep();
   bool CheckpointDue() const;

@@ -13,7 +13,7 @@ void Scheduler::DriveLearners() {
     if (stopping_) {
       Emit(JobStopped{});
       over_ = true;
-    } else if (learners_.joined_count() == learners_.size()) {
+    } else if (learners_.joined_count() == learners_.size() && RanksShareMemory()) {
       FormGroup();
     }
     return;
@@ -36,6 +36,22 @@ void Scheduler::DriveLearners() {
     return FinishIfDone();
   }
   if (!pinned && board_.Ready(current_)) SendTrainStep();
+}
+
+// Only workers know their hosts, so the plan could not refuse this.
+bool Scheduler::RanksShareMemory() {
+  if (config_.collective == v1::COLLECTIVE_KIND_MPI) return true;
+  const std::string& first = learners_.host(0).host_identity;
+  for (int rank = 1; rank < learners_.size(); ++rank) {
+    const std::string& host = learners_.host(rank).host_identity;
+    if (host == first) continue;
+    Fail(absl::StrCat("learner-0 is on host ", first, ", learner-", rank, " on host ", host,
+                      ", and learners reduce over shared memory; start all learners on one host "
+                      "or set cluster.learner.collective to mpi"),
+         {v1::ROLE_LEARNER, rank});
+    return false;
+  }
+  return true;
 }
 
 void Scheduler::FormGroup() {

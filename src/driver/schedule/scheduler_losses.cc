@@ -132,7 +132,8 @@ void Scheduler::OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed) {
   if (worker.role == v1::ROLE_LEARNER) return OnLearnerFetchFailed(failed);
   const Task task = pool.task(worker.index);
   pool.Finish(worker.index, false, times_, now_);
-  if (worker.role != v1::ROLE_SCORER || task.epoch != epoch_) return;
+  if (task.epoch != epoch_) return;
+  if (worker.role == v1::ROLE_ROLLOUT) return OnRolloutFetchFailed(worker.index, task, failed);
   const HeldKey key{task.step, task.index};
   const Bundle& bundle = board_.Find(key.step)->bundles[key.index];
   const bool same =
@@ -140,6 +141,18 @@ void Scheduler::OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed) {
   const WorkerId holder{v1::ROLE_ROLLOUT, bundle.worker};
   LoseScores(key, absl::StrCat("fetch failed: ", failed.message()));
   if (same) Kill(holder, absl::StrCat("its artifact cannot be fetched: ", failed.message()));
+}
+
+// The policy's weights did not reach a worker of another host. Nobody is to blame: if the learner
+// died, its stream says so, and a network comes back. The bundle is leased again, to any worker.
+void Scheduler::OnRolloutFetchFailed(int worker, const Task& task, const v1::FetchFailed& failed) {
+  const HeldKey key{task.step, task.index};
+  const std::string cause = absl::StrCat("its worker cannot fetch the weights: ", failed.message());
+  if (task.phase == Phase::kGenerate) return LoseRollout(key, cause);
+  evals_.Lose(key, worker, task.attempt);
+  if (task.attempt < config_.max_bundle_attempts) return;
+  Fail(absl::StrCat("evaluation bundle ", key.index, " of version ", key.step, " was lost ",
+                    task.attempt, " times, last: ", cause));
 }
 
 // The ranks agree on what they could fetch before they start a step: when one says so, all gave the

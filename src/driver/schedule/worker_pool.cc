@@ -6,12 +6,13 @@ namespace retort::driver {
 
 WorkerPool::WorkerPool(v1::Role role, int size) : role_(role), slots_(size) {}
 
-void WorkerPool::Join(int index, const std::string& incarnation) {
+void WorkerPool::Join(int index, const std::string& incarnation, const WorkerHost& host) {
   Slot& slot = slots_[index];
   RETORT_CHECK(!slot.joined) << NameOf({role_, index}) << " joined twice";
   slot = Slot{};
   slot.joined = true;
   slot.incarnation = incarnation;
+  slot.host = host;
   idle_.insert(index);
   ++joined_;
 }

@@ -36,12 +36,13 @@ class WorkerPool {
 
   bool joined(int index) const { return slots_[index].joined; }
   const std::string& incarnation(int index) const { return slots_[index].incarnation; }
+  const WorkerHost& host(int index) const { return slots_[index].host; }
   const Task& task(int index) const { return slots_[index].task; }
   int size() const { return static_cast<int>(slots_.size()); }
   int joined_count() const { return joined_; }
   v1::Role role() const { return role_; }
 
-  void Join(int index, const std::string& incarnation);
+  void Join(int index, const std::string& incarnation, const WorkerHost& host);
   // The task that was lost with it; kIdle if none.
   Task Lose(int index);
 
@@ -67,6 +68,7 @@ class WorkerPool {
   struct Slot {
     bool joined = false;
     std::string incarnation;
+    WorkerHost host;
     Task task;
     absl::Duration started, progressed;
     int64_t units = -1;

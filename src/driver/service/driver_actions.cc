@@ -146,11 +146,11 @@ void DriverLoop::Do(const KillEffect& effect) {
 
 void DriverLoop::Do(const JoinedEffect& effect) {
   const int64_t pid = cluster_.PidOf(effect.worker);
-  LogInfo("joined worker={} pid={}", NameOf(effect.worker), pid);
+  LogInfo("joined worker={} pid={} host={}", NameOf(effect.worker), pid, effect.host.host_identity);
   Check(options_.journal->Write(
       WorkerEvent{WorkerEventKind::kJoined, effect.worker, effect.incarnation, pid, ""}));
   SendWelcome(effect.connection, effect.worker);
-  Feed(WorkerJoined{effect.worker, effect.incarnation});
+  Feed(WorkerJoined{effect.worker, effect.incarnation, effect.host});
 }
 
 void DriverLoop::Do(const LostEffect& effect) {

@@ -79,10 +79,15 @@ TEST_F(ClusterTest, AgentJoins_EveryPlaceIsSpawned) {
 
 TEST_F(ClusterTest, Hello_ExpectedIncarnation_Joins) {
   cluster_.OnAgentJoined(Now());
-  const auto effects = cluster_.OnHello(7, Hello(kRollout0), Now());
+  v1::Hello hello = Hello(kRollout0);
+  hello.set_artifact_address("127.0.0.1:9");
+  hello.set_host_identity("a");
+  const auto effects = cluster_.OnHello(7, hello, Now());
   const JoinedEffect* joined = Find<JoinedEffect>(effects);
   ASSERT_NE(joined, nullptr);
   EXPECT_EQ(joined->worker, kRollout0);
+  EXPECT_EQ(joined->host.artifact_address, "127.0.0.1:9");
+  EXPECT_EQ(joined->host.host_identity, "a");
   EXPECT_EQ(*cluster_.WorkerOf(7), kRollout0);
   EXPECT_EQ(cluster_.ConnectionOf(kRollout0), 7u);
 }

@@ -54,7 +54,7 @@ class SchedulerTest : public ::testing::Test {
   }
   void Join(WorkerId worker) {
     incarnations_[worker] = NameOf(worker) + "#" + std::to_string(++joins_);
-    Handle(WorkerJoined{worker, incarnations_[worker]});
+    Handle(WorkerJoined{worker, incarnations_[worker], {NameOf(worker) + ":1", host_[worker]}});
   }
   void JoinAll() {
     for (const WorkerId worker : {kRollout0, kRollout1, kScorer, kLearner0, kLearner1})
@@ -143,6 +143,14 @@ class SchedulerTest : public ::testing::Test {
     Say(kLearner1, TrainAnswer(kLearner1));
   }
 
+  // `worker` says that the weights of its lease did not come.
+  void FailToFetchWeights(WorkerId worker) {
+    v1::WorkerMessage message;
+    *message.mutable_fetch_failed()->mutable_fence() = sent_[worker].rollout_lease().fence();
+    message.mutable_fetch_failed()->set_message("connection refused");
+    Say(worker, message);
+  }
+
   // ---- what came back
   // -----------------------------------------------------------------------------
   template <typename T>
@@ -167,6 +175,7 @@ class SchedulerTest : public ::testing::Test {
   absl::Duration now_ = absl::Seconds(1);
   std::unique_ptr<Scheduler> scheduler_;
   std::map<WorkerId, std::string> incarnations_;
+  std::map<WorkerId, std::string> host_;        // Identity; one host unless a test says more.
   std::map<WorkerId, v1::DriverMessage> sent_;  // The last command to each.
   std::map<WorkerId, v1::DriverMessage> released_;
   std::vector<Action> last_;
@@ -334,6 +343,83 @@ TEST_F(SchedulerTest, RegeneratedBundleDiffers_StopsWithBothDigests) {
   Say(kRollout1, other);
   EXPECT_THAT(Failure(), HasSubstr(DigestText(777)));
   EXPECT_THAT(Failure(), HasSubstr(DigestText(0)));
+}
+
+TEST_F(SchedulerTest, RolloutLease_NamesThePublisherAndItsHost) {
+  host_[kLearner0] = host_[kLearner1] = "a";
+  host_[kRollout0] = "b";
+  Make(TwoBundles());
+  Start();
+  const v1::WeightHolder& holder = sent_[kRollout0].rollout_lease().weights();
+  EXPECT_EQ(holder.address(), "learner-0:1");
+  EXPECT_EQ(holder.host_identity(), "a");
+}
+
+TEST_F(SchedulerTest, LearnersOnTwoHosts_RefusedUnlessTheyReduceOverMpi) {
+  host_[kLearner0] = "a";
+  host_[kLearner1] = "b";
+  Make(TwoBundles());
+  JoinAll();
+  EXPECT_THAT(Failure(), HasSubstr("learner-0 is on host a, learner-1 on host b"));
+  EXPECT_THAT(Failure(), HasSubstr("set cluster.learner.collective to mpi"));
+  ScheduleConfig config = TwoBundles();
+  config.collective = v1::COLLECTIVE_KIND_MPI;
+  Make(config);
+  JoinAll();
+  EXPECT_TRUE(Sent(kLearner1, v1::DriverMessage::kFormGroup));
+}
+
+TEST_F(SchedulerTest, WeightsNotFetched_BundleIsLeasedAgainAndNobodyIsKilled) {
+  Make(TwoBundles());
+  Start();
+  FailToFetchWeights(kRollout0);
+  EXPECT_THAT(All<KillWorker>(), IsEmpty());
+  ASSERT_FALSE(All<JournalBundle>().empty());
+  EXPECT_EQ(All<JournalBundle>()[0].kind, BundleEventKind::kLost);
+  EXPECT_THAT(All<JournalBundle>()[0].cause, HasSubstr("connection refused"));
+  ASSERT_TRUE(Sent(kRollout0, v1::DriverMessage::kRolloutLease));
+  EXPECT_EQ(sent_[kRollout0].rollout_lease().bundle().index(), 0);
+  EXPECT_EQ(sent_[kRollout0].rollout_lease().fence().attempt(), 2);
+  FillStep();
+  EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+}
+
+TEST_F(SchedulerTest, WeightsNeverFetched_EndsTheJob) {
+  for (const bool evaluates : {false, true}) {
+    ScheduleConfig config = TwoBundles();
+    config.max_bundle_attempts = 3;
+    if (evaluates) {
+      config.steps = 1;
+      config.slots_per_step = 2;
+      config.eval_every = 100;
+      config.eval_rows = config.eval_bundle_rows = 3;
+    }
+    Make(config);
+    Start();
+    // With one TRAIN bundle the second worker evaluates version 0.
+    const WorkerId worker = evaluates ? kRollout1 : kRollout0;
+    EXPECT_EQ(sent_[worker].rollout_lease().bundle().kind(),
+              evaluates ? v1::BUNDLE_KIND_EVAL : v1::BUNDLE_KIND_TRAIN);
+    FailToFetchWeights(worker);
+    FailToFetchWeights(worker);
+    EXPECT_EQ(Failure(), "");
+    FailToFetchWeights(worker);
+    EXPECT_THAT(Failure(), HasSubstr("was lost 3 times, last: its worker cannot fetch the weights: "
+                                     "connection refused"));
+  }
+}
+
+TEST_F(SchedulerTest, WeightsNotFetched_AfterTheLearnerDied_TheNewEpochLeases) {
+  Make(TwoBundles());
+  Start();
+  Lose(kLearner0);
+  FailToFetchWeights(kRollout0);
+  EXPECT_THAT(All<JournalBundle>(), IsEmpty()) << "its epoch is over";
+  Join(kLearner0);
+  Join(kLearner1);
+  Ready(kLearner0);
+  Ready(kLearner1);
+  EXPECT_EQ(sent_[kRollout0].rollout_lease().fence().epoch(), 2u);
 }
 
 TEST_F(SchedulerTest, ScorerLost_ItsScoresAreMadeAgain) {
