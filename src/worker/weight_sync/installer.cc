@@ -1,44 +1,79 @@
+// The ring's installer; the one of other hosts is fetching_installer.cc.
 #include "worker/weight_sync/installer.h"
 
 #include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/status_macros.h"
 #include "common/layout/parameter_layout.h"
+#include "common/ring/weight_ring.h"
 #include "common/tensor/parameter_arena.h"
 #include "worker/weight_sync/canary.h"
 #include "worker/weight_sync/weight_segment.h"
 
 namespace retort::worker {
 
-class Installer::State {
+namespace {
+
+class RingInstaller : public Installer {
  public:
-  State(ring::WeightRingReader reader, const layout::ModelConfig& config)
+  RingInstaller(ring::WeightRingReader reader, const layout::ModelConfig& config)
       : reader_(std::move(reader)), config_(config) {}
 
-  // A slot keeps its address, so its model is made once and sees each version that is written
-  // there.
-  const model::Model& ModelAt(absl::Span<const float> weights) {
-    const auto found = models_.find(weights.data());
-    if (found != models_.end()) return found->second;
-    // Borrow takes a mutable pointer; a model without gradients only reads.
-    const auto arena =
-        tensor::ParameterArena::Borrow(layout::LayoutFor(config_, /*value_head=*/false),
-                                       const_cast<float*>(weights.data()), nullptr);
-    return models_.emplace(weights.data(), model::Model(config_, arena)).first->second;
-  }
+  absl::StatusOr<InstalledVersion> Install(const VersionRequest& request) override;
+  absl::Status StillHolds() const override;
 
-  ring::WeightRingReader reader_;
+ private:
+  const model::Model& ModelAt(absl::Span<const float> weights);
+
+  const ring::WeightRingReader reader_;
   const layout::ModelConfig config_;
   std::map<const float*, model::Model> models_;
   std::optional<ring::WeightView> installed_;
 };
 
-Installer::Installer(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Installer::~Installer() = default;
+// A slot keeps its address, so its model is made once and sees each version that is written there.
+const model::Model& RingInstaller::ModelAt(absl::Span<const float> weights) {
+  const auto found = models_.find(weights.data());
+  if (found != models_.end()) return found->second;
+  // Borrow takes a mutable pointer; a model without gradients only reads.
+  const auto arena =
+      tensor::ParameterArena::Borrow(layout::LayoutFor(config_, /*value_head=*/false),
+                                     const_cast<float*>(weights.data()), nullptr);
+  return models_.emplace(weights.data(), model::Model(config_, arena)).first->second;
+}
+
+absl::StatusOr<InstalledVersion> RingInstaller::Install(const VersionRequest& request) {
+  const bool same = installed_.has_value() && installed_->version == request.version &&
+                    installed_->digest == request.digest &&
+                    installed_->epoch >= request.min_epoch && reader_.StillHolds(*installed_);
+  if (same) return InstalledVersion{&ModelAt(installed_->weights), absl::ZeroDuration()};
+
+  installed_.reset();
+  RETORT_ASSIGN_OR_RETURN(ring::WeightView view, reader_.Acquire({.version = request.version,
+                                                                  .digest = request.digest,
+                                                                  .min_epoch = request.min_epoch,
+                                                                  .timeout = request.timeout}));
+  const absl::Duration start =
+      Clock::Real()->Now();  // Waiting for the publisher is no switching time.
+  const model::Model& model = ModelAt(view.weights);
+  RETORT_ASSIGN_OR_RETURN(const std::vector<float> canary, model::Canary(model));
+  RETORT_RETURN_IF_ERROR(WithContext(CompareCanaries(view.canary, canary, CanaryRule::kBitwise),
+                                     absl::StrCat("policy version ", request.version)));
+  installed_ = std::move(view);
+  return InstalledVersion{&model, Clock::Real()->Now() - start};
+}
+
+absl::Status RingInstaller::StillHolds() const {
+  if (installed_.has_value() && reader_.StillHolds(*installed_)) return absl::OkStatus();
+  return absl::AbortedError("the weights were overwritten in the ring while they were in use");
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Installer>> Installer::Open(ring::Segment segment,
                                                            const layout::ModelConfig& config,
@@ -53,37 +88,7 @@ absl::StatusOr<std::unique_ptr<Installer>> Installer::Open(ring::Segment segment
                      " floats, this model needs ", want.slots, " of ", want.slot_elements,
                      "; do learner and worker read the same config.json?"));
   }
-  return std::unique_ptr<Installer>(
-      new Installer(std::make_unique<State>(std::move(reader), config)));
-}
-
-absl::StatusOr<InstalledVersion> Installer::Install(const VersionRequest& request) {
-  std::optional<ring::WeightView>& installed = state_->installed_;
-  const bool same = installed.has_value() && installed->version == request.version &&
-                    installed->digest == request.digest && installed->epoch >= request.min_epoch &&
-                    state_->reader_.StillHolds(*installed);
-  if (same) return InstalledVersion{&state_->ModelAt(installed->weights), absl::ZeroDuration()};
-
-  installed.reset();
-  RETORT_ASSIGN_OR_RETURN(ring::WeightView view,
-                          state_->reader_.Acquire({.version = request.version,
-                                                   .digest = request.digest,
-                                                   .min_epoch = request.min_epoch,
-                                                   .timeout = request.timeout}));
-  const absl::Duration start =
-      Clock::Real()->Now();  // Waiting for the publisher is no switching time.
-  const model::Model& model = state_->ModelAt(view.weights);
-  RETORT_ASSIGN_OR_RETURN(const std::vector<float> canary, model::Canary(model));
-  RETORT_RETURN_IF_ERROR(WithContext(CompareCanaries(view.canary, canary, CanaryRule::kBitwise),
-                                     absl::StrCat("policy version ", request.version)));
-  installed = std::move(view);
-  return InstalledVersion{&model, Clock::Real()->Now() - start};
-}
-
-absl::Status Installer::StillHolds() const {
-  if (state_->installed_.has_value() && state_->reader_.StillHolds(*state_->installed_))
-    return absl::OkStatus();
-  return absl::AbortedError("the weights were overwritten in the ring while they were in use");
+  return std::make_unique<RingInstaller>(std::move(reader), config);
 }
 
 }  // namespace retort::worker
