@@ -42,6 +42,7 @@ struct WorkerFlags {
   int64_t parent_pid = 0;
   std::vector<std::string> failpoints;
   std::string artifact_listen;
+  std::string host_identity;
   rpc::TlsFiles tls;
 };
 
@@ -66,6 +67,10 @@ void AddFlags(CLI::App& app, WorkerFlags& flags) {
   app.add_option("--artifact-listen", flags.artifact_listen,
                  "HOST:PORT to serve artifacts at (default: a free port beside the driver's "
                  "loopback address)");
+  app.add_option("--host-identity", flags.host_identity,
+                 "Workers with the same one share memory (default: drawn from the machine and its "
+                 "network namespace). For containers of one machine that share no memory, or do")
+      ->type_name("NAME");
   app.add_option("--tls-cert", flags.tls.certificate_file, "PEM certificate of this worker");
   app.add_option("--tls-key", flags.tls.key_file, "PEM key of this worker");
   app.add_option("--tls-ca", flags.tls.ca_file,
@@ -136,7 +141,8 @@ absl::Status RunSession(const WorkerFlags& flags, collective::MpiRuntime* mpi, i
                                .index = flags.index,
                                .mpi_rank = std::nullopt,
                                .mpi_world_size = std::nullopt,
-                               .artifact_listen = flags.artifact_listen};
+                               .artifact_listen = flags.artifact_listen,
+                               .host_identity = flags.host_identity};
   if (mpi != nullptr) {
     options.mpi_rank = mpi->place().rank;
     options.mpi_world_size = mpi->place().world_size;

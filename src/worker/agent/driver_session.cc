@@ -8,12 +8,14 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
+#include "common/ring/host_identity.h"
 #include "common/rpc/artifact_fetch.h"
 #include "common/rpc/artifact_service.h"
 #include "common/rpc/attach_client.h"
@@ -50,6 +52,12 @@ std::string HostName() {
   return ReportText(name, sizeof(name) - 1);
 }
 
+absl::StatusOr<std::string> HostIdentity(const DriverSessionOptions& options) {
+  if (options.host_identity.empty()) return ring::OwnHostIdentity();
+  RETORT_RETURN_IF_ERROR(ring::CheckHostIdentity(options.host_identity));
+  return options.host_identity;
+}
+
 v1::Hello MakeHello(const DriverSessionOptions& options, const std::string& artifact_address) {
   v1::Hello hello;
   hello.set_incarnation(options.incarnation);
@@ -61,6 +69,7 @@ v1::Hello MakeHello(const DriverSessionOptions& options, const std::string& arti
   hello.set_host(HostName());
   hello.set_artifact_address(artifact_address);
   hello.set_build(std::string(rpc::BuildVersion()));
+  hello.set_host_identity(options.host_identity);
   return hello;
 }
 
@@ -98,9 +107,10 @@ class DriverSession::Impl {
   ~Impl() { Finish(); }
 
   absl::Status Connect() {
+    RETORT_ASSIGN_OR_RETURN(options_.host_identity, HostIdentity(options_));
     RETORT_ASSIGN_OR_RETURN(const std::string listen, ListenAddress(options_));
     artifact_service_ = rpc::MakeArtifactService(
-        options_.token, [this](const std::string& id) { return artifacts_.Get(id); });
+        options_.token, [this](const std::string& id) { return Lookup(id); });
     RETORT_ASSIGN_OR_RETURN(server_, rpc::Server::Start({.listen = listen,
                                                          .tls = options_.tls,
                                                          .services = {artifact_service_.get()}}));
@@ -177,6 +187,17 @@ class DriverSession::Impl {
                                             " held here has another digest than ", ref.digest()));
   }
 
+  absl::Status Stream(const std::string& address, const std::string& id, absl::Duration deadline,
+                      const rpc::ArtifactSink& sink) {
+    return rpc::StreamArtifact(address, id, channels_, deadline, sink);
+  }
+
+  void ServeAlso(const std::string& prefix, rpc::ArtifactLookup lookup) {
+    MutexLock lock(&lookup_mutex_);
+    lookup_prefix_ = prefix;
+    lookup_ = std::move(lookup);
+  }
+
   void Finish() {
     if (std::exchange(finished_, true)) return;
     termination_.reset();
@@ -188,10 +209,21 @@ class DriverSession::Impl {
   }
 
   const v1::Welcome& welcome() const { return client_->welcome(); }
+  const std::string& host_identity() const { return options_.host_identity; }
   bool stopping() const { return stopping_; }
   absl::Status Send(const v1::WorkerMessage& message) { return client_->Send(message); }
 
  private:
+  absl::StatusOr<rpc::ServedArtifact> Lookup(const std::string& id) {
+    rpc::ArtifactLookup lookup;
+    {
+      MutexLock lock(&lookup_mutex_);
+      if (lookup_ != nullptr && absl::StartsWith(id, lookup_prefix_)) lookup = lookup_;
+    }
+    if (lookup != nullptr) return lookup(id);
+    return artifacts_.Get(id);
+  }
+
   void OnArrival(const v1::DriverMessage* message) {
     if (message == nullptr) {
       Stop();
@@ -215,9 +247,12 @@ class DriverSession::Impl {
     if (hook_) hook_(nullptr);
   }
 
-  const DriverSessionOptions options_;
+  DriverSessionOptions options_;  // Unchanged after Connect.
   artifact::ArtifactStore artifacts_;
   rpc::ChannelCache channels_;
+  Mutex lookup_mutex_;
+  std::string lookup_prefix_ ABSL_GUARDED_BY(lookup_mutex_);
+  rpc::ArtifactLookup lookup_ ABSL_GUARDED_BY(lookup_mutex_);
   std::unique_ptr<rpc::Service> artifact_service_;
   std::unique_ptr<rpc::Server> server_;
   std::atomic<bool> stopping_{false};
@@ -244,6 +279,8 @@ absl::StatusOr<std::unique_ptr<DriverSession>> DriverSession::Connect(
 }
 
 const v1::Welcome& DriverSession::welcome() const { return impl_->welcome(); }
+
+const std::string& DriverSession::host_identity() const { return impl_->host_identity(); }
 
 absl::StatusOr<std::optional<v1::DriverMessage>> DriverSession::NextCommand() {
   return impl_->NextCommand();
@@ -278,6 +315,15 @@ absl::StatusOr<v1::ArtifactRef> DriverSession::Hold(int64_t step, const std::str
 absl::StatusOr<std::string> DriverSession::Fetch(const v1::ArtifactRef& ref,
                                                  absl::Duration deadline) {
   return impl_->Fetch(ref, deadline);
+}
+
+absl::Status DriverSession::Stream(const std::string& address, const std::string& id,
+                                   absl::Duration deadline, const rpc::ArtifactSink& sink) {
+  return impl_->Stream(address, id, deadline, sink);
+}
+
+void DriverSession::ServeAlso(const std::string& prefix, rpc::ArtifactLookup lookup) {
+  impl_->ServeAlso(prefix, std::move(lookup));
 }
 
 int DriverSession::Finish(const absl::Status& result) {

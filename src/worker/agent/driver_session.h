@@ -23,6 +23,7 @@
 #include "common/artifact/artifact_store.h"
 #include "common/base/clock.h"
 #include "common/rpc/access_token.h"
+#include "common/rpc/artifact_bytes.h"
 #include "common/rpc/endpoint.h"
 #include "retort/v1/control.pb.h"
 
@@ -38,6 +39,7 @@ struct DriverSessionOptions {
   std::optional<int32_t> mpi_rank = {};
   std::optional<int32_t> mpi_world_size = {};
   std::string artifact_listen = {};  // Empty: a free port of the driver's loopback address.
+  std::string host_identity = {};    // Empty: ring::OwnHostIdentity.
   absl::Duration welcome_deadline =
       absl::Seconds(60);  // mpirun may start workers before the driver listens.
   Clock* clock = Clock::Real();
@@ -47,13 +49,16 @@ struct DriverSessionOptions {
 class DriverSession {
  public:
   // Serves artifacts, dials the driver, says Hello, waits for Welcome. Errors:
-  // AttachClient::Connect's, and INVALID_ARGUMENT or FAILED_PRECONDITION for addresses (off
-  // loopback needs `artifact_listen` and TLS).
+  // AttachClient::Connect's, those of the host identity, and INVALID_ARGUMENT or
+  // FAILED_PRECONDITION for addresses (off loopback needs `artifact_listen` and TLS).
   static absl::StatusOr<std::unique_ptr<DriverSession>> Connect(
       const DriverSessionOptions& options);
   ~DriverSession();
 
   const v1::Welcome& welcome() const;
+
+  // What this worker's Hello says: processes with the same one share memory.
+  const std::string& host_identity() const;
 
   // The next command for the role, in the order sent; waits without limit (keepalive finds a dead
   // driver). ReleaseArtifacts never comes out: it is carried out on arrival. nullopt: Shutdown or
@@ -85,6 +90,14 @@ class DriverSession {
 
   // rpc::FetchArtifact, or the own store when this worker holds it. Blocks for at most `deadline`.
   absl::StatusOr<std::string> Fetch(const v1::ArtifactRef& ref, absl::Duration deadline);
+
+  // rpc::StreamArtifact.
+  absl::Status Stream(const std::string& address, const std::string& id, absl::Duration deadline,
+                      const rpc::ArtifactSink& sink);
+
+  // From now on artifacts whose id begins with `prefix` are looked up by `lookup` instead of among
+  // those that are held. Replaces the one before; a stream that it began goes on.
+  void ServeAlso(const std::string& prefix, rpc::ArtifactLookup lookup);
 
   // Says goodbye to the driver, ends the artifact server, returns the process's exit status:
   // ExitCodeFor(result). Idempotent.

@@ -15,6 +15,7 @@
 #include "worker/agent/report_text.h"
 #include "worker/learner/learner.h"
 #include "worker/learner/learner_group.h"
+#include "worker/weight_sync/weight_artifact.h"
 #include "worker/weight_sync/weight_segment.h"
 
 namespace retort::worker {
@@ -37,6 +38,7 @@ class LearnerRole {
   absl::Status ServeBroker();
   absl::Status Handle(const v1::DriverMessage& command);
   absl::Status Form(const v1::FormGroup& command);
+  absl::Status ServeOtherHosts(const ring::BrokerAddress& broker);
   absl::Status Train(const v1::TrainStep& command);
   absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
   absl::Status SendTrained(const v1::TrainStep& command, const TrainedStep& trained);
@@ -118,8 +120,9 @@ absl::Status LearnerRole::Form(const v1::FormGroup& command) {
       std::shared_ptr<collective::Collective> group,
       MakeLearnerGroup(command, {.job_id = job_id, .broker = broker, .mpi = options_.mpi}));
   abortable_.Set(group);
+  const bool publishes = command.rank() == 0 && UsesWeightRing(job_.spec);
   std::optional<ring::Segment> ring;
-  if (command.rank() == 0 && UsesWeightRing(job_.spec)) {
+  if (publishes) {
     RETORT_ASSIGN_OR_RETURN(
         ring, OpenWeightSegment(broker, job_id,
                                 WeightRingShapeOf(job_.policy.config, job_.spec.algorithm().lag()),
@@ -127,6 +130,7 @@ absl::Status LearnerRole::Form(const v1::FormGroup& command) {
   }
   RETORT_ASSIGN_OR_RETURN(learner_, Learner::Start(&job_, group, std::move(ring), command.epoch(),
                                                    command.checkpoint()));
+  if (publishes) RETORT_RETURN_IF_ERROR(ServeOtherHosts(broker));
   LogInfo("group formed epoch={} generation={} rank={} world_size={} step={} weights={}",
           command.epoch(), command.generation(), command.rank(), command.world_size(),
           learner_->state().step, learner_->state().weight_digest.ToHex());
@@ -139,6 +143,19 @@ absl::Status LearnerRole::Form(const v1::FormGroup& command) {
   for (const v1::PublishedVersion& published : learner_->published())
     *ready.add_published() = published;
   return session_.Send(message);
+}
+
+// A mapping of its own: what is being sent goes on when this group's learner is gone.
+absl::Status LearnerRole::ServeOtherHosts(const ring::BrokerAddress& broker) {
+  RETORT_ASSIGN_OR_RETURN(
+      ring::Segment segment,
+      OpenWeightSegment(broker, session_.welcome().job_id(),
+                        WeightRingShapeOf(job_.policy.config, job_.spec.algorithm().lag()),
+                        ring::Access::kReadOnly, kSegmentDeadline));
+  RETORT_ASSIGN_OR_RETURN(rpc::ArtifactLookup lookup,
+                          ServeWeights(std::move(segment), kSegmentDeadline));
+  session_.ServeAlso(std::string(kWeightArtifactPrefix), std::move(lookup));
+  return absl::OkStatus();
 }
 
 std::function<absl::Status()> LearnerRole::Progress(const v1::Fence& fence) {

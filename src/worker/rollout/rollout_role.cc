@@ -10,9 +10,11 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "worker/agent/report_text.h"
 #include "worker/rollout/bundle_generator.h"
 #include "worker/weight_sync/installer.h"
 #include "worker/weight_sync/policy_source.h"
+#include "worker/weight_sync/weight_artifact.h"
 #include "worker/weight_sync/weight_segment.h"
 
 namespace retort::worker {
@@ -20,6 +22,7 @@ namespace {
 
 // Text goes through the driver, which must stay small: this many samples a step or evaluation.
 constexpr int64_t kSampleTexts = 8;
+constexpr size_t kMaxFailureBytes = 4096;
 
 // How many sample texts a bundle contributes, so that a step's bundles together give about
 // kSampleTexts.
@@ -40,7 +43,11 @@ class RolloutRole {
   absl::Status Run();
 
  private:
+  absl::StatusOr<Installer*> InstallerFor(const v1::RolloutLease& lease);
   absl::Status OpenRing(absl::Duration timeout);
+  absl::Status OpenFetching();
+  absl::StatusOr<InstalledVersion> Install(Installer& installer, const v1::RolloutLease& lease);
+  absl::Status ReportFetchFailed(const v1::RolloutLease& lease, const absl::Status& failure);
   absl::Status Act(const v1::RolloutLease& lease);
   absl::StatusOr<GeneratedBundle> Generate(const model::Model& model,
                                            const v1::RolloutLease& lease);
@@ -51,7 +58,10 @@ class RolloutRole {
   const std::string token_;
   const PolicyText& policy_;
   const std::unique_ptr<BundleGenerator> generator_;
-  std::unique_ptr<Installer> installer_;
+  std::unique_ptr<Installer> ring_;      // On the publisher's host.
+  std::unique_ptr<Installer> fetching_;  // Elsewhere.
+  v1::Fence fence_;                      // Of the lease at work.
+  int64_t units_ = 0;                    // Progress of its fetch.
 };
 
 absl::Status RolloutRole::Run() {
@@ -72,6 +82,46 @@ absl::Status RolloutRole::Run() {
   }
 }
 
+// By the holder's host, never by what happens to work: a ring that should be here and is not is an
+// error.
+absl::StatusOr<Installer*> RolloutRole::InstallerFor(const v1::RolloutLease& lease) {
+  const v1::WeightHolder& holder = lease.weights();
+  if (holder.address().empty() || holder.host_identity().empty()) {
+    return absl::InvalidArgumentError("the lease does not say who holds the policy's weights");
+  }
+  if (holder.host_identity() != session_.host_identity()) {
+    if (fetching_ == nullptr) RETORT_RETURN_IF_ERROR(OpenFetching());
+    return fetching_.get();
+  }
+  if (ring_ == nullptr) {
+    RETORT_RETURN_IF_ERROR(WithContext(
+        OpenRing(absl::Milliseconds(lease.deadline_ms())),
+        absl::StrCat("this worker counts as on learner-0's host (", holder.host_identity(),
+                     "); give it another --host-identity if they share no memory")));
+  }
+  return ring_.get();
+}
+
+absl::Status RolloutRole::OpenFetching() {
+  RETORT_ASSIGN_OR_RETURN(
+      fetching_, Installer::Fetching(policy_.config,
+                                     [this](const std::string& address, const std::string& id,
+                                            absl::Duration deadline,
+                                            const rpc::ArtifactSink& sink) -> absl::Status {
+                                       if (session_.stopping())
+                                         return absl::CancelledError("the session ends");
+                                       rpc::ArtifactSink watched = sink;
+                                       watched.data = [&](absl::string_view bytes) -> absl::Status {
+                                         if (session_.stopping())
+                                           return absl::CancelledError("the session ends");
+                                         session_.ReportProgress(fence_, ++units_);
+                                         return sink.data(bytes);
+                                       };
+                                       return session_.Stream(address, id, deadline, watched);
+                                     }));
+  return absl::OkStatus();
+}
+
 absl::Status RolloutRole::OpenRing(absl::Duration timeout) {
   const int lag = session_.welcome().spec().algorithm().lag();
   RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker, BrokerOf(session_.welcome(), token_));
@@ -79,30 +129,57 @@ absl::Status RolloutRole::OpenRing(absl::Duration timeout) {
       ring::Segment segment,
       OpenWeightSegment(broker, session_.welcome().job_id(), WeightRingShapeOf(policy_.config, lag),
                         ring::Access::kReadOnly, timeout));
-  RETORT_ASSIGN_OR_RETURN(installer_,
-                          Installer::Open(std::move(segment), policy_.config, lag, timeout));
+  RETORT_ASSIGN_OR_RETURN(ring_, Installer::Open(std::move(segment), policy_.config, lag, timeout));
   return absl::OkStatus();
 }
 
 absl::Status RolloutRole::Act(const v1::RolloutLease& lease) {
-  const absl::Duration deadline = absl::Milliseconds(lease.deadline_ms());
-  if (installer_ == nullptr) RETORT_RETURN_IF_ERROR(OpenRing(deadline));
-  RETORT_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(lease.version_digest()));
-  RETORT_ASSIGN_OR_RETURN(const InstalledVersion installed,
-                          installer_->Install({.version = lease.version(),
-                                               .digest = digest,
-                                               .min_epoch = lease.fence().epoch(),
-                                               .timeout = deadline}));
+  fence_ = lease.fence();
+  units_ = 0;
+  RETORT_ASSIGN_OR_RETURN(Installer* const installer, InstallerFor(lease));
+  const absl::StatusOr<InstalledVersion> tried = Install(*installer, lease);
+  if (installer == fetching_.get() && absl::IsDeadlineExceeded(tried.status())) {
+    return ReportFetchFailed(lease, tried.status());
+  }
+  RETORT_ASSIGN_OR_RETURN(const InstalledVersion installed, tried);
   const absl::Duration start = Clock::Real()->Now();
   RETORT_ASSIGN_OR_RETURN(const GeneratedBundle bundle, Generate(*installed.model, lease));
   const absl::Duration took = Clock::Real()->Now() - start;
-  RETORT_RETURN_IF_ERROR(installer_->StillHolds());
+  RETORT_RETURN_IF_ERROR(installer->StillHolds());
   RETORT_ASSIGN_OR_RETURN(v1::WorkerMessage message, ReportOf(lease, bundle));
   message.mutable_rollout_report()->set_generate_seconds(absl::ToDoubleSeconds(took));
   message.mutable_rollout_report()->set_install_seconds(
       absl::ToDoubleSeconds(installed.install_time));
   RETORT_RETURN_IF_ERROR(session_.Send(message));
   return Failpoint("rollout.after_report");
+}
+
+absl::StatusOr<InstalledVersion> RolloutRole::Install(Installer& installer,
+                                                      const v1::RolloutLease& lease) {
+  absl::Duration timeout = absl::Milliseconds(lease.deadline_ms());
+  // A fetch that fails is reported, and that must come before the lease expires without progress.
+  if (&installer == fetching_.get()) timeout /= 2;
+  RETORT_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(lease.version_digest()));
+  return installer.Install({.version = lease.version(),
+                            .digest = digest,
+                            .min_epoch = lease.fence().epoch(),
+                            .holder = lease.weights().address(),
+                            .timeout = timeout});
+}
+
+absl::Status RolloutRole::ReportFetchFailed(const v1::RolloutLease& lease,
+                                            const absl::Status& failure) {
+  LogWarning("weights not fetched version={} address={} error=\"{}\"", lease.version(),
+             lease.weights().address(), failure.ToString());
+  RETORT_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(lease.version_digest()));
+  v1::WorkerMessage message;
+  v1::FetchFailed& report = *message.mutable_fetch_failed();
+  *report.mutable_fence() = lease.fence();
+  *report.mutable_bundle() = lease.bundle();
+  report.set_artifact_id(WeightArtifactId(lease.version(), lease.fence().epoch(), digest));
+  report.set_address(lease.weights().address());
+  report.set_message(ReportText(failure.message(), kMaxFailureBytes));
+  return session_.Send(message);
 }
 
 absl::StatusOr<GeneratedBundle> RolloutRole::Generate(const model::Model& model,
@@ -115,7 +192,7 @@ absl::StatusOr<GeneratedBundle> RolloutRole::Generate(const model::Model& model,
   return generator_->Generate(model, request, [&](int64_t tokens) -> absl::Status {
     RETORT_RETURN_IF_ERROR(Failpoint("rollout.generate"));
     if (session_.stopping()) return absl::CancelledError("the session ends");
-    session_.ReportProgress(lease.fence(), tokens);
+    session_.ReportProgress(lease.fence(), units_ + tokens);
     return absl::OkStatus();
   });
 }

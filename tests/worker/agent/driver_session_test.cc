@@ -5,6 +5,7 @@
 #include <future>
 
 #include "common/base/random_id.h"
+#include "common/ring/host_identity.h"
 #include "gtest/gtest.h"
 #include "testing/fake_clock.h"
 #include "testing/fake_driver.h"
@@ -33,6 +34,7 @@ class DriverSessionTest : public ::testing::Test {
                                      .incarnation = RandomHex(16),
                                      .role = v1::ROLE_ROLLOUT,
                                      .index = 3,
+                                     .host_identity = host_identity_,
                                      .clock = &clock_});
     });
     v1::Welcome welcome;
@@ -60,6 +62,7 @@ class DriverSessionTest : public ::testing::Test {
     driver_->Send(connection, message);
   }
 
+  std::string host_identity_;
   FakeClock clock_;
   std::unique_ptr<FakeDriver> driver_ = std::make_unique<FakeDriver>();
 };
@@ -72,7 +75,21 @@ TEST_F(DriverSessionTest, Connect_Hello_SaysWhoAndWhere) {
   EXPECT_FALSE(attached.opened.hello.host().empty());
   EXPECT_EQ(attached.opened.hello.artifact_address().find("127.0.0.1:"), 0u);
   EXPECT_FALSE(attached.opened.hello.build().empty());
+  EXPECT_EQ(attached.opened.hello.host_identity(), *ring::OwnHostIdentity());
+  EXPECT_EQ(attached.session->host_identity(), attached.opened.hello.host_identity());
   EXPECT_EQ(attached.session->welcome().job_id(), "job");
+}
+
+TEST_F(DriverSessionTest, Connect_HostIdentityGiven_InHelloOrRefused) {
+  host_identity_ = "container-7";
+  EXPECT_EQ(Attach().opened.hello.host_identity(), "container-7");
+  EXPECT_EQ(DriverSession::Connect({.driver_address = driver_->address(),
+                                    .token = driver_->token(),
+                                    .incarnation = RandomHex(16),
+                                    .host_identity = "two words"})
+                .status()
+                .code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(DriverSessionTest, Connect_RemoteDriverWithoutListen_InvalidArgument) {
@@ -97,6 +114,36 @@ TEST_F(DriverSessionTest, Fetch_FromAnotherWorkerAndFromItself_SameBytes) {
   other.set_digest(std::string(32, '0'));
   EXPECT_EQ(holder.session->Fetch(other, absl::Seconds(30)).status().code(),
             absl::StatusCode::kDataLoss);
+}
+
+TEST_F(DriverSessionTest, ServeAlso_IdsWithThePrefix_ComeFromTheLookup) {
+  const Attached holder = Attach();
+  const Attached reader = Attach();
+  ASSERT_TRUE(holder.session->Hold(1, "rollout/train/1/0", "held").ok());
+  holder.session->ServeAlso(
+      "weights-", [](const std::string& id) -> absl::StatusOr<rpc::ServedArtifact> {
+        if (id != "weights-1") return absl::NotFoundError(id + " is not published");
+        return rpc::ServedArtifact(std::make_shared<const std::string>("published"));
+      });
+  std::string got;
+  rpc::ArtifactSink sink;
+  sink.begin = [&got](int64_t) {
+    got.clear();
+    return absl::OkStatus();
+  };
+  sink.data = [&got](absl::string_view bytes) {
+    got.append(bytes.data(), bytes.size());
+    return absl::OkStatus();
+  };
+  const auto stream = [&](const std::string& id) {
+    return reader.session->Stream(holder.opened.hello.artifact_address(), id, absl::Seconds(30),
+                                  sink);
+  };
+  ASSERT_TRUE(stream("weights-1").ok());
+  EXPECT_EQ(got, "published");
+  EXPECT_EQ(stream("weights-2").code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(stream("rollout/train/1/0").ok());
+  EXPECT_EQ(got, "held");
 }
 
 TEST_F(DriverSessionTest, NextCommand_CommandsThenShutdown_InOrderThenNullopt) {
