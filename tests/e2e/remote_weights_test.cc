@@ -93,16 +93,20 @@ TEST(RemoteWeightsTest, OneWorkerHereOneElsewhere_SameWeights) {
 
 TEST(RemoteWeightsTest, LearnerKilled_WeightsComeFromItsSuccessor) {
   JobOptions options;
+  options.rollout_workers = 2;
   const std::string want = UndisturbedWeights(options);
   ExternalRun run("successor", options);
   run.StartWorker("learner", 0);
   run.StartWorker("scorer", 0);
   run.StartWorker("rollout", 0, "elsewhere");
+  run.StartWorker("rollout", 1);
   ASSERT_TRUE(WaitFor([&] { return run.run().Commits() >= 1; }));
   run.StartWorker("learner", 0);
   EXPECT_EQ(run.Wait(), 0) << run.output();
   EXPECT_THAT(run.output(), HasSubstr("final weights: " + want));
   EXPECT_GE(run.run().Respawns("learner-0"), 1);
+  EXPECT_EQ(run.run().Respawns("rollout-0"), 0);
+  EXPECT_EQ(run.run().Respawns("rollout-1"), 0);
 }
 
 TEST(RemoteWeightsTest, LearnersOnTwoHosts_SharedMemoryIsRefused) {

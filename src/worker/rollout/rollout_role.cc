@@ -46,6 +46,8 @@ class RolloutRole {
   absl::StatusOr<Installer*> InstallerFor(const v1::RolloutLease& lease);
   absl::Status OpenRing(absl::Duration timeout);
   absl::Status OpenFetching();
+  absl::Status Fetch(const std::string& address, const std::string& id, absl::Duration deadline,
+                     const rpc::ArtifactSink& sink);
   absl::StatusOr<InstalledVersion> Install(Installer& installer, const v1::RolloutLease& lease);
   absl::Status ReportFetchFailed(const v1::RolloutLease& lease, const absl::Status& failure);
   absl::Status Act(const v1::RolloutLease& lease);
@@ -58,7 +60,8 @@ class RolloutRole {
   const std::string token_;
   const PolicyText& policy_;
   const std::unique_ptr<BundleGenerator> generator_;
-  std::unique_ptr<Installer> ring_;      // On the publisher's host.
+  std::unique_ptr<Installer> ring_;  // On the publisher's host; opened in ring_epoch_.
+  uint64_t ring_epoch_ = 0;
   std::unique_ptr<Installer> fetching_;  // Elsewhere.
   v1::Fence fence_;                      // Of the lease at work.
   int64_t units_ = 0;                    // Progress of its fetch.
@@ -93,7 +96,10 @@ absl::StatusOr<Installer*> RolloutRole::InstallerFor(const v1::RolloutLease& lea
     if (fetching_ == nullptr) RETORT_RETURN_IF_ERROR(OpenFetching());
     return fetching_.get();
   }
-  if (ring_ == nullptr) {
+  // A new epoch may have a new learner-0, and where no agent serves the broker, with it a new ring.
+  if (ring_ == nullptr || ring_epoch_ != lease.fence().epoch()) {
+    ring_epoch_ = lease.fence().epoch();
+    ring_.reset();
     RETORT_RETURN_IF_ERROR(WithContext(
         OpenRing(absl::Milliseconds(lease.deadline_ms())),
         absl::StrCat("this worker counts as on learner-0's host (", holder.host_identity(),
@@ -103,23 +109,25 @@ absl::StatusOr<Installer*> RolloutRole::InstallerFor(const v1::RolloutLease& lea
 }
 
 absl::Status RolloutRole::OpenFetching() {
-  RETORT_ASSIGN_OR_RETURN(
-      fetching_, Installer::Fetching(policy_.config,
-                                     [this](const std::string& address, const std::string& id,
-                                            absl::Duration deadline,
-                                            const rpc::ArtifactSink& sink) -> absl::Status {
-                                       if (session_.stopping())
-                                         return absl::CancelledError("the session ends");
-                                       rpc::ArtifactSink watched = sink;
-                                       watched.data = [&](absl::string_view bytes) -> absl::Status {
-                                         if (session_.stopping())
-                                           return absl::CancelledError("the session ends");
-                                         session_.ReportProgress(fence_, ++units_);
-                                         return sink.data(bytes);
-                                       };
-                                       return session_.Stream(address, id, deadline, watched);
-                                     }));
+  WeightFetcher fetch = [this](const std::string& address, const std::string& id,
+                               absl::Duration deadline, const rpc::ArtifactSink& sink) {
+    return Fetch(address, id, deadline, sink);
+  };
+  RETORT_ASSIGN_OR_RETURN(fetching_, Installer::Fetching(policy_.config, std::move(fetch)));
   return absl::OkStatus();
+}
+
+// Every chunk is progress, and the last one if the session ends meanwhile.
+absl::Status RolloutRole::Fetch(const std::string& address, const std::string& id,
+                                absl::Duration deadline, const rpc::ArtifactSink& sink) {
+  if (session_.stopping()) return absl::CancelledError("the session ends");
+  rpc::ArtifactSink watched = sink;
+  watched.data = [&](absl::string_view bytes) -> absl::Status {
+    if (session_.stopping()) return absl::CancelledError("the session ends");
+    session_.ReportProgress(fence_, ++units_);
+    return sink.data(bytes);
+  };
+  return session_.Stream(address, id, deadline, watched);
 }
 
 absl::Status RolloutRole::OpenRing(absl::Duration timeout) {
