@@ -202,8 +202,10 @@ absl::StatusOr<bool> MpiMessenger::Poll(Transfers& transfers, const Step& step,
   ReceiveFailure();
   RETORT_RETURN_IF_ERROR(failure_);
   if (Clock::Real()->Now() < end) return false;
+  const int absent = transfers.CancelAll();
+  if (absent < 0) return true;  // It arrived since.
   return BreakLocked(absl::DeadlineExceededError(
-      absl::StrCat(Describe(step), ": rank ", transfers.CancelAll(), " did not arrive within ",
+      absl::StrCat(Describe(step), ": rank ", absent, " did not arrive within ",
                    absl::FormatDuration(options_.deadline), "; end the processes")));
 }
 
