@@ -117,8 +117,11 @@ std::vector<ClusterEffect> Cluster::OnHello(ConnectionId connection, const v1::H
   place.since = now;
   connections_[connection] = *assigned;
   ++joined_;
-  out.push_back(JoinedEffect{
-      *assigned, place.incarnation, connection, {hello.artifact_address(), hello.host_identity()}});
+  out.push_back(
+      JoinedEffect{*assigned,
+                   place.incarnation,
+                   connection,
+                   {hello.artifact_address(), hello.host_identity(), hello.has_mpi_rank()}});
   return out;
 }
 

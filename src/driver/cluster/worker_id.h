@@ -22,6 +22,7 @@ struct WorkerId {
 struct WorkerHost {
   std::string artifact_address;  // HOST:PORT.
   std::string host_identity;     // Processes with the same one share memory.
+  bool under_mpirun = false;     // Started by mpirun: it can reduce over Open MPI.
 };
 
 // "rollout", "scorer", "learner", "agent".

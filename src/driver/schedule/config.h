@@ -28,7 +28,7 @@ struct ScheduleConfig {
   int rollouts = 1;
   int scorers = 1;
   int learners = 1;
-  v1::CollectiveKind collective = v1::COLLECTIVE_KIND_SHM;
+  v1::CollectiveKind collective = v1::COLLECTIVE_KIND_AUTO;
   std::string export_path;  // Where the finished model goes.
   // Dataset rows of a step, `slots_per_step` of them; a pure function (data/cursor.h).
   std::function<std::vector<int64_t>(int64_t step)> rows_of_step;

@@ -86,7 +86,7 @@ class Scheduler {
 
   // scheduler_learners.cc: the learner group.
   void DriveLearners();
-  bool RanksShareMemory();
+  std::optional<v1::CollectiveKind> ChooseCollective();
   void FormGroup();
   void SendTrainStep();
   bool CheckpointDue() const;

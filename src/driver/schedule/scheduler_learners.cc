@@ -13,7 +13,7 @@ void Scheduler::DriveLearners() {
     if (stopping_) {
       Emit(JobStopped{});
       over_ = true;
-    } else if (learners_.joined_count() == learners_.size() && RanksShareMemory()) {
+    } else if (learners_.joined_count() == learners_.size()) {
       FormGroup();
     }
     return;
@@ -38,23 +38,35 @@ void Scheduler::DriveLearners() {
   if (!pinned && board_.Ready(current_)) SendTrainStep();
 }
 
-// Only workers know their hosts, so the plan could not refuse this.
-bool Scheduler::RanksShareMemory() {
-  if (config_.collective == v1::COLLECTIVE_KIND_MPI) return true;
-  const std::string& first = learners_.host(0).host_identity;
-  for (int rank = 1; rank < learners_.size(); ++rank) {
-    const std::string& host = learners_.host(rank).host_identity;
-    if (host == first) continue;
-    Fail(absl::StrCat("learner-0 is on host ", first, ", learner-", rank, " on host ", host,
-                      ", and learners reduce over shared memory; start all learners on one host "
-                      "or set cluster.learner.collective to mpi"),
-         {v1::ROLE_LEARNER, rank});
-    return false;
+// What the ranks reduce over; nothing if what the job asks for cannot be. Only workers know their
+// hosts and who started them, so the plan could not refuse it.
+std::optional<v1::CollectiveKind> Scheduler::ChooseCollective() {
+  std::optional<int> elsewhere, without_mpi;
+  for (int rank = learners_.size() - 1; rank >= 0; --rank) {
+    if (learners_.host(rank).host_identity != learners_.host(0).host_identity) elsewhere = rank;
+    if (!learners_.host(rank).under_mpirun) without_mpi = rank;
   }
-  return true;
+  if (config_.collective == v1::COLLECTIVE_KIND_MPI && without_mpi) {
+    Fail(absl::StrCat("cluster.learner.collective is mpi, but mpirun did not start learner-",
+                      *without_mpi, "; start the workers with deploy/mpirun.sh"),
+         {v1::ROLE_LEARNER, *without_mpi});
+    return std::nullopt;
+  }
+  if (config_.collective != v1::COLLECTIVE_KIND_SHM && !without_mpi) {
+    return v1::COLLECTIVE_KIND_MPI;
+  }
+  if (!elsewhere) return v1::COLLECTIVE_KIND_SHM;
+  Fail(absl::StrCat("learner-0 is on host ", learners_.host(0).host_identity, ", learner-",
+                    *elsewhere, " on host ", learners_.host(*elsewhere).host_identity,
+                    ", and learners reduce over shared memory; start all learners on one host, or "
+                    "with deploy/mpirun.sh and without cluster.learner.collective: shm"),
+       {v1::ROLE_LEARNER, *elsewhere});
+  return std::nullopt;
 }
 
 void Scheduler::FormGroup() {
+  const std::optional<v1::CollectiveKind> collective = ChooseCollective();
+  if (!collective) return;
   group_.phase = LearnerGroup::kForming;
   ++group_.generation;
   group_.readies.clear();
@@ -68,7 +80,7 @@ void Scheduler::FormGroup() {
     form->set_generation(group_.generation);
     form->set_world_size(learners_.size());
     form->set_rank(rank);
-    form->set_collective(config_.collective);
+    form->set_collective(*collective);
     if (!checkpoints_.empty()) form->set_checkpoint(CheckpointName(checkpoints_.back()));
     learners_.Begin(rank, Task{Phase::kForm, epoch_, current_, 0, 0}, now_);
     Send({v1::ROLE_LEARNER, rank}, std::move(message));

@@ -31,18 +31,6 @@ absl::Status HashFile(const std::string& path, Hasher& hasher) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::CollectiveKind> ResolveCollective(const v1::JobSpec& spec, bool external) {
-  const v1::CollectiveKind kind = spec.cluster().learner().collective();
-  if (kind == v1::COLLECTIVE_KIND_MPI && !external) {
-    return absl::FailedPreconditionError(
-        "cluster.learner.collective is mpi, but this run starts its workers itself; use shm or "
-        "auto, or "
-        "start the workers with mpirun (--workers=external)");
-  }
-  if (kind == v1::COLLECTIVE_KIND_SHM || kind == v1::COLLECTIVE_KIND_MPI) return kind;
-  return external ? v1::COLLECTIVE_KIND_MPI : v1::COLLECTIVE_KIND_SHM;
-}
-
 }  // namespace
 
 absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan,
@@ -72,7 +60,12 @@ absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan
     count = role.processes;
     setup.threads[key] = role.threads;
   }
-  RETORT_ASSIGN_OR_RETURN(config.collective, ResolveCollective(spec, external));
+  config.collective = spec.cluster().learner().collective();
+  if (config.collective == v1::COLLECTIVE_KIND_MPI && !external) {
+    return absl::FailedPreconditionError(
+        "cluster.learner.collective is mpi, but this run starts its workers itself; use shm or "
+        "auto, or start the workers with mpirun (--workers=external)");
+  }
   config.export_path = run_dir + "/model";
   const auto cursor = std::make_shared<data::RowCursor>(plan.train_rows, plan.slots_per_step,
                                                         spec.data().shuffle(), spec.seed());

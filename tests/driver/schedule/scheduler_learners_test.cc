@@ -1,0 +1,185 @@
+// What the learner group is told: forming, training, committing, checkpoints, stopping.
+#include <algorithm>
+
+#include "driver/schedule/scheduler_fixture.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace retort::driver {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+TEST_F(SchedulerTest, TrainStep_AfterEveryBundleIsScoredWithBothReferences) {
+  Make(TwoBundles());
+  Start();
+  Report(kRollout0);
+  Report(kRollout1);
+  Score();
+  EXPECT_FALSE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  Score();
+  ASSERT_TRUE(Sent(kLearner1, v1::DriverMessage::kTrainStep));
+  const v1::TrainStep& train = sent_[kLearner1].train_step();
+  ASSERT_EQ(train.bundles_size(), 2);
+  EXPECT_EQ(train.bundles(1).bundle().index(), 1);
+  EXPECT_EQ(train.bundles(1).rollout().artifact_id(), "r1");
+  EXPECT_EQ(train.bundles(1).scores().artifact_id(), "s1");
+  EXPECT_THAT(train.bundles(0).response_lengths(), ElementsAre(2, 2));
+}
+
+TEST_F(SchedulerTest, Commit_WhenAllRanksReported_JournaledThenReleased) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  Say(kLearner0, TrainAnswer(kLearner0));
+  EXPECT_THAT(All<JournalCommit>(), IsEmpty());
+  Say(kLearner1, TrainAnswer(kLearner1));
+  ASSERT_EQ(All<JournalCommit>().size(), 1u);
+  EXPECT_EQ(All<JournalCommit>()[0].weight_digest, DigestText(101));
+  const auto commit = std::find_if(last_.begin(), last_.end(), [](const Action& a) {
+    return std::holds_alternative<JournalCommit>(a);
+  });
+  const auto send = std::find_if(last_.begin(), last_.end(), [](const Action& a) {
+    return std::holds_alternative<SendMessage>(a);
+  });
+  EXPECT_LT(commit - last_.begin(), send - last_.begin());
+  int released = 0;
+  for (const SendMessage& s : All<SendMessage>()) {
+    released +=
+        s.message.has_release_artifacts() && s.message.release_artifacts().up_to_step() == 0;
+  }
+  EXPECT_EQ(released, 3) << "two rollout workers and the scorer";
+}
+
+TEST_F(SchedulerTest, RanksDisagree_StopsNamingBothDigests) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  Say(kLearner0, TrainAnswer(kLearner0));
+  v1::WorkerMessage other = TrainAnswer(kLearner1);
+  other.mutable_train_report()->mutable_published()->set_digest(DigestText(999));
+  Say(kLearner1, other);
+  EXPECT_THAT(Failure(), HasSubstr(DigestText(101)));
+  EXPECT_THAT(Failure(), HasSubstr(DigestText(999)));
+}
+
+TEST_F(SchedulerTest, LearnersOnTwoHosts_RefusedUnlessTheyReduceOverMpi) {
+  host_[kLearner0] = "a";
+  host_[kLearner1] = "b";
+  Make(TwoBundles());
+  JoinAll();
+  EXPECT_THAT(Failure(), HasSubstr("learner-0 is on host a, learner-1 on host b"));
+  EXPECT_THAT(Failure(), HasSubstr("deploy/mpirun.sh"));
+  under_mpirun_ = {kLearner0, kLearner1};
+  Make(TwoBundles());
+  JoinAll();
+  ASSERT_TRUE(Sent(kLearner1, v1::DriverMessage::kFormGroup));
+  EXPECT_EQ(sent_[kLearner1].form_group().collective(), v1::COLLECTIVE_KIND_MPI);
+}
+
+TEST_F(SchedulerTest, Collective_AutoIsMpiOnlyIfMpirunStartedEveryLearner) {
+  under_mpirun_ = {kLearner1, kScorer};
+  Make(TwoBundles());
+  JoinAll();
+  ASSERT_TRUE(Sent(kLearner1, v1::DriverMessage::kFormGroup));
+  EXPECT_EQ(sent_[kLearner1].form_group().collective(), v1::COLLECTIVE_KIND_SHM);
+}
+
+TEST_F(SchedulerTest, Collective_ShmUnderMpirun_StaysShm) {
+  under_mpirun_ = {kLearner0, kLearner1};
+  ScheduleConfig config = TwoBundles();
+  config.collective = v1::COLLECTIVE_KIND_SHM;
+  Make(config);
+  JoinAll();
+  ASSERT_TRUE(Sent(kLearner1, v1::DriverMessage::kFormGroup));
+  EXPECT_EQ(sent_[kLearner1].form_group().collective(), v1::COLLECTIVE_KIND_SHM);
+}
+
+TEST_F(SchedulerTest, Collective_MpiWithoutMpirun_Refused) {
+  under_mpirun_ = {kLearner0};
+  ScheduleConfig config = TwoBundles();
+  config.collective = v1::COLLECTIVE_KIND_MPI;
+  Make(config);
+  JoinAll();
+  EXPECT_THAT(Failure(), HasSubstr("mpirun did not start learner-1"));
+}
+
+TEST_F(SchedulerTest, StopRequested_RunningStepIsFinishedThenCheckpointThenStopped) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  Handle(StopRequested{});
+  EXPECT_THAT(All<JobStopped>(), IsEmpty());
+  Train();
+  EXPECT_FALSE(Sent(kRollout0, v1::DriverMessage::kRolloutLease));
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint));
+  EXPECT_EQ(sent_[kLearner0].write_checkpoint().name(), "step-1");
+  for (const WorkerId learner : {kLearner0, kLearner1}) {
+    v1::WorkerMessage message;
+    message.mutable_checkpoint_report()->set_epoch(1);
+    message.mutable_checkpoint_report()->set_step(1);
+    Say(learner, message);
+  }
+  EXPECT_EQ(All<JobStopped>().size(), 1u);
+}
+
+TEST_F(SchedulerTest, StopRequested_StepThatDoesNotEndIsDropped) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  Handle(StopRequested{});
+  for (int i = 0; i < 3; ++i) {
+    now_ += absl::Seconds(7);
+    for (const WorkerId learner : {kLearner0, kLearner1}) {
+      v1::WorkerMessage progress;
+      *progress.mutable_progress()->mutable_fence() = sent_[learner].train_step().fence();
+      progress.mutable_progress()->set_units_done(i + 1);
+      Say(learner, progress);
+    }
+    Handle(Tick{});
+    EXPECT_THAT(All<JobStopped>(), IsEmpty());
+  }
+  now_ += absl::Seconds(2);
+  Handle(Tick{});
+  EXPECT_EQ(All<JobStopped>().size(), 1u);
+}
+
+TEST_F(SchedulerTest, CheckpointFails_TrainingGoesOn) {
+  Make(TwoBundles());
+  Start();
+  for (int step = 0; step < 2; ++step) {
+    FillStep();
+    Train();
+  }
+  for (const WorkerId learner : {kLearner0, kLearner1}) {
+    v1::WorkerMessage message;
+    message.mutable_work_failed()->mutable_fence()->set_epoch(1);
+    message.mutable_work_failed()->mutable_fence()->set_step(2);
+    message.mutable_work_failed()->set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+    message.mutable_work_failed()->set_message("disk full");
+    Say(learner, message);
+  }
+  ASSERT_EQ(All<CheckpointFailed>().size(), 1u);
+  EXPECT_THAT(All<CheckpointFailed>()[0].message, HasSubstr("disk full"));
+  FillStep();
+  EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+}
+
+TEST_F(SchedulerTest, SftTrainStep_CarriesTheRowsOfTheStep) {
+  ScheduleConfig config = TwoBundles();
+  config.reinforcement = false;
+  config.rollouts = config.scorers = 0;
+  Make(std::move(config));
+  Join(kLearner0);
+  Join(kLearner1);
+  Ready(kLearner0);
+  Ready(kLearner1);
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  EXPECT_THAT(sent_[kLearner0].train_step().rows(), ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(sent_[kLearner0].train_step().bundles_size(), 0);
+}
+
+}  // namespace
+}  // namespace retort::driver
