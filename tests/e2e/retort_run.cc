@@ -1,5 +1,8 @@
 #include "e2e/retort_run.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,9 +61,8 @@ std::string JobText(const JobOptions& o, const std::string& name, const std::str
       ", ppo: {ppo_epochs: 2, mini_batch_size: 12, init_kl_coef: 0.05", o.ppo.empty() ? "" : ", ",
       o.ppo, "}}\n", "data: ", data, ", prompts_per_step: 12, samples_per_prompt: 2}\n",
       "rollout: {max_new_tokens: 7, bundle_prompts: 3, max_batch: 4",
-      o.sampling.empty() ? "" : ", ", o.sampling,
-      "}\nrewards: [{type: exact_match}, {type: length, target: 3, tolerance: 4, weight: 0.5}]\n",
-      "cluster: {rollout: {workers: ", o.rollout_workers,
+      o.sampling.empty() ? "" : ", ", o.sampling, "}\nrewards: [", o.rewards,
+      "]\ncluster: {rollout: {workers: ", o.rollout_workers,
       "}, scorer: {workers: 1}, learner: {ranks: ", o.learner_ranks, "}}\n", o.more);
 }
 
@@ -88,6 +90,18 @@ bool WaitFor(const std::function<bool()>& condition, absl::Duration patience) {
 std::string Program(const std::string& name) {
   const char* folder = std::getenv("RETORT_BIN_DIR");
   return absl::StrCat(folder == nullptr ? "build/bin" : folder, "/", name);
+}
+
+std::string FreeAddress() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  RETORT_CHECK(fd >= 0 && bind(fd, raw, size) == 0 && getsockname(fd, raw, &size) == 0) << "bind";
+  close(fd);
+  return absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
 }
 
 const std::string& TaskFolder() {
@@ -127,6 +141,8 @@ std::unique_ptr<ChildProcess> SmallRun::Launch(const std::vector<std::string>& f
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   return LaunchWith(arguments);
 }
+
+std::unique_ptr<ChildProcess> SmallRun::LaunchResume() { return LaunchWith({"--resume", folder_}); }
 
 int SmallRun::RunToEnd(const std::vector<std::string>& arguments) {
   const std::unique_ptr<ChildProcess> run = LaunchWith(arguments);

@@ -24,6 +24,9 @@ bool WaitFor(const std::function<bool()>& condition, absl::Duration patience = k
 // The path of program `name` of this build.
 std::string Program(const std::string& name);
 
+// A loopback address that nothing listened at a moment ago.
+std::string FreeAddress();
+
 // A scratch folder with data and model configs, made once a process, removed at its end.
 const std::string& TaskFolder();
 
@@ -39,7 +42,8 @@ struct JobOptions {
   std::string sampling;   // More keys of `rollout`, such as "temperature: 0.7".
   std::string ppo;        // More keys of `algorithm.ppo`.
   std::string optimizer;  // More keys of `optimizer`.
-  std::string more;       // Top-level sections.
+  std::string rewards = "{type: exact_match}, {type: length, target: 3, tolerance: 4, weight: 0.5}";
+  std::string more;  // Top-level sections.
   double learning_rate = 1e-3;
 };
 
@@ -56,8 +60,9 @@ class SmallRun {
   // status.
   int Start(const std::vector<std::string>& flags = {});
   int Resume(const std::vector<std::string>& flags = {});
-  // `retort run JOB flags...` without waiting.
+  // The same without waiting.
   std::unique_ptr<ChildProcess> Launch(const std::vector<std::string>& flags = {});
+  std::unique_ptr<ChildProcess> LaunchResume();
 
   // Standard output and standard error.
   const std::string& output() const { return output_; }

@@ -8,12 +8,9 @@ namespace {
 
 TEST(BadStepTest, LossNeverFinite_StopsWithTheBatchSaved) {
   JobOptions options;
-  options.learning_rate = 100;  // Overflows within a few updates.
-  options.ppo = "ratio_threshold: 1.0e9";
-  options.optimizer = "max_grad_norm: null";
-  options.steps = 40;
+  options.rewards =
+      "{type: length, target: 3, tolerance: 4, weight: 1.0e+25}";  // Its square is infinite.
   options.learner_ranks = 2;
-  options.checkpoint_every = 40;
   SmallRun run("never-finite", options);
   EXPECT_EQ(run.Start({"--set", "algorithm.max_bad_steps=1"}), 1) << run.output();
   const int64_t bad = run.Journal("SELECT step FROM commits WHERE bad_step = 1");

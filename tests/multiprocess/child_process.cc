@@ -35,6 +35,13 @@ ChildProcess::~ChildProcess() {
   waitpid(pid_, nullptr, 0);
 }
 
+bool ChildProcess::Ended() const {
+  siginfo_t info{};
+  RETORT_CHECK(waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+      << "waitid";
+  return info.si_pid != 0;
+}
+
 int ChildProcess::Wait() {
   char part[4096];
   ssize_t got;

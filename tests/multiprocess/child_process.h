@@ -23,6 +23,7 @@ class ChildProcess {
   // Reads to the end of its output and collects it. The exit status, or 128 + the signal that ended
   // it.
   int Wait();
+  bool Ended() const;  // Wait would not wait for the process.
   const std::string& output() const { return output_; }
   pid_t pid() const { return pid_; }
 
