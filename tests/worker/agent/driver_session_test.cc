@@ -236,6 +236,8 @@ TEST_F(DriverSessionTest, Finish_Twice_SameCode) {
 TEST_F(DriverSessionTest, Sigterm_WaitingNextCommand_GoodbyeAndExitZero) {
   ChildProcess worker = SpawnSession();
   driver_->Welcome();
+  ASSERT_TRUE(
+      driver_->Next<MessageReceived>().message.has_progress());  // It has heard the welcome.
   worker.Signal(SIGTERM);
   EXPECT_EQ(worker.Reap().exit_code, 0);
   EXPECT_TRUE(driver_->Next<rpc::ConnectionClosed>().status.ok());

@@ -3,7 +3,8 @@
 //   exit=N     exits with N
 //   wait       waits for a signal
 //   stubborn   waits and ignores SIGTERM
-//   session    attaches a DriverSession to --driver and takes commands until asked to stop
+//   session    attaches a DriverSession to --driver and, once welcomed, reports progress and
+//              takes commands until asked to stop
 //   agent      is itself an agent: runs RunAgent with the flags --driver, --token-file,
 //   --incarnation
 #include <signal.h>
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
          .incarnation = flags["--incarnation"],
          .role = retort::v1::ROLE_SCORER});
     if (!session.ok()) return retort::worker::ExitCodeFor(session.status());
+    (*session)->ReportProgress({}, 1);
     auto command = (*session)->NextCommand();
     while (command.ok() && command->has_value()) command = (*session)->NextCommand();
     return (*session)->Finish(command.status());
