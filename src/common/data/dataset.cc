@@ -11,7 +11,7 @@
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 
 namespace retort::data {
 namespace {
@@ -133,7 +133,7 @@ class DatasetReader {
       line_.clear();
       return absl::OkStatus();
     }
-    if (const auto bad = text::FirstInvalidByte(line_)) {
+    if (const auto bad = FirstInvalidByte(line_)) {
       return Error(line, absl::StrCat("not UTF-8 at byte ", *bad + 1,
                                       " of the line; expected UTF-8 without a byte order mark"));
     }

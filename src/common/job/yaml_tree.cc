@@ -9,7 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 #include "yaml-cpp/depthguard.h"
 #include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/exceptions.h"
@@ -158,11 +158,11 @@ class TreeBuilder : public YAML::EventHandler {
 // yaml-cpp replaces bytes that are not UTF-8 and takes the control character 0x04 for the end of
 // the file, so both must be found before it reads.
 absl::Status CheckCharacters(absl::string_view text, const std::string& source, bool fixed_where) {
-  const size_t valid = text::FirstInvalidByte(text).value_or(text.size());
+  const size_t valid = FirstInvalidByte(text).value_or(text.size());
   const char* problem = valid < text.size() ? "not UTF-8; save the file as UTF-8" : nullptr;
   size_t at = 0;
-  for (; at < valid; at += text::CharacterBytes(text[at])) {
-    const char32_t c = text::CodePoint(text.substr(at));
+  for (; at < valid; at += CharacterBytes(text[at])) {
+    const char32_t c = CodePoint(text.substr(at));
     if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85)) {
       problem = "a control character; only tab and newline are allowed";
     } else if (c == 0xfeff) {

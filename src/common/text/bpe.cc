@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status_macros.h"
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 
 namespace retort::text {
 

@@ -7,9 +7,9 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/tokenizer_json.h"
 #include "common/text/tokenizer_parts.h"
-#include "common/text/utf8.h"
 
 namespace retort::text {
 namespace {
