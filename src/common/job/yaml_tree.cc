@@ -6,8 +6,8 @@
 #include <sstream>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "yaml-cpp/depthguard.h"
@@ -18,8 +18,6 @@
 
 namespace retort::job {
 namespace {
-
-constexpr size_t kMaxShownBytes = 80;
 
 // Builds the tree. The first problem is kept and all later events are dropped: yaml-cpp cannot be
 // stopped but by an exception, and the size of the text bounds what it still does.
@@ -201,13 +199,6 @@ std::string YamlNode::Describe() const {
       break;
   }
   return quoted || text.empty() ? absl::StrCat("\"", Printable(text), "\"") : Printable(text);
-}
-
-std::string Printable(absl::string_view text) {
-  if (text.size() <= kMaxShownBytes) return absl::Utf8SafeCEscape(text);
-  size_t end = kMaxShownBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return absl::StrCat(absl::Utf8SafeCEscape(text.substr(0, end)), "…");
 }
 
 absl::StatusOr<YamlNode> ParseYaml(absl::string_view text, const std::string& source,

@@ -59,6 +59,18 @@ TEST(ArtifactFormatTest, Decode_UnknownTensor_DataLoss) {
   EXPECT_EQ(status.message(), "scores artifact: more: a tensor that this build does not know");
 }
 
+TEST(ArtifactFormatTest, Decode_NamesOfTwoLines_OneLineMessages) {
+  internal::ArtifactWriter writer;
+  const std::vector<float> values = {1, 2};
+  writer.Add<float>("ref\nlog_probs", values, {2});
+  v1::ScoresMeta meta;
+  meta.mutable_bundle()->set_kind(v1::BUNDLE_KIND_TRAIN);
+  EXPECT_EQ(DecodeScores(*writer.Finish("scores", meta.SerializeAsString())).status().message(),
+            "scores artifact: ref_log_probs: found ref\\nlog_probs of f32, expected f32");
+  EXPECT_EQ(DecodeScores(*writer.Finish("sco\nres", "")).status().message(),
+            "scores artifact: kind 'sco\\nres'");
+}
+
 TEST(ArtifactFormatTest, Decode_EveryByteFlipped_RefusedOrCanonical) {
   const std::string bytes = RolloutBytes();
   for (size_t at = 0; at < bytes.size(); ++at) {

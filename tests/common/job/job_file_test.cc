@@ -349,6 +349,7 @@ TEST(JobFileTest, Parse_BadOverride_SaysSetAndKey) {
       {"name=[", "--set name: not YAML: "},
       {"name=&a b", "--set name: anchor &a is not supported"},
       {"name=a\x01", "--set name: a control character"},
+      {"a\xff\nb", "--set a\\xff\\nb: no \"=\""},
       {"nope.a.b=1", "--set nope.a.b: nope is not a known key"},
   };
   for (const Case& c : cases) EXPECT_THAT(ErrorOf(kPpoJob, {c.given}), StartsWith(c.want));
