@@ -56,8 +56,7 @@ std::optional<int64_t> TensorBytes(const v1::TensorEntry& tensor) {
 
 absl::StatusOr<v1::ArtifactHeader> ParseHeader(absl::string_view text, absl::string_view kind) {
   v1::ArtifactHeader header;
-  if (!header.ParseFromArray(text.data(), static_cast<int>(text.size())) ||
-      header.SerializeAsString() != text) {
+  if (!ParseCanonical(text, &header)) {
     return absl::DataLossError("the header is no canonical ArtifactHeader");
   }
   if (header.format() != kFormat) {
@@ -192,6 +191,12 @@ absl::Status ArtifactReader::Finish() const {
   if (next_ == header_.tensors_size()) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat(Printable(header_.tensors(next_).name()),
                                           ": a tensor that this build does not know"));
+}
+
+bool ParseCanonical(absl::string_view text, google::protobuf::Message* message) {
+  if (!message->ParseFromArray(text.data(), static_cast<int>(text.size()))) return false;
+  message->DiscardUnknownFields();  // They would be written again, byte for byte.
+  return message->SerializeAsString() == text;
 }
 
 std::string BundleProblem(const v1::BundleId& bundle) {

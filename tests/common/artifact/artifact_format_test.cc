@@ -59,6 +59,21 @@ TEST(ArtifactFormatTest, Decode_UnknownTensor_DataLoss) {
   EXPECT_EQ(status.message(), "scores artifact: more: a tensor that this build does not know");
 }
 
+TEST(ArtifactFormatTest, Decode_UnknownField_DataLoss) {
+  v1::ScoresMeta meta;
+  meta.mutable_bundle()->set_kind(v1::BUNDLE_KIND_TRAIN);
+  const std::string unknown = "\x40\x03";  // Field 8, the number 3.
+  for (const std::string& extra : {std::string(), unknown}) {
+    internal::ArtifactWriter writer;
+    writer.Add<float>("ref_log_probs", {}, {0});
+    const auto bytes = writer.Finish("scores", meta.SerializeAsString() + extra);
+    EXPECT_EQ(DecodeScores(*bytes).ok(), extra.empty());
+  }
+  v1::ArtifactHeader header;
+  EXPECT_TRUE(internal::ParseCanonical("\x08\x01", &header));
+  EXPECT_FALSE(internal::ParseCanonical("\x08\x01" + unknown, &header));
+}
+
 TEST(ArtifactFormatTest, Decode_NamesOfTwoLines_OneLineMessages) {
   internal::ArtifactWriter writer;
   const std::vector<float> values = {1, 2};
