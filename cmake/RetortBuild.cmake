@@ -7,7 +7,12 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(RETORT_SANITIZE "" CACHE STRING "address or thread: build everything with that sanitizer")
 
-add_compile_options(-Wall -Wextra -Werror -fno-omit-frame-pointer -fpch-preprocess)
+add_compile_options(-Wall -Wextra -Werror -fno-omit-frame-pointer)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-fpch-preprocess)   # What lets ccache keep objects that use a precompiled header.
+else()
+  add_compile_options(-Wno-unknown-warning-option)   # Pragmas name warnings of GCC.
+endif()
 add_link_options(-fuse-ld=lld)
 if(RETORT_SANITIZE)
   add_compile_options(-fsanitize=${RETORT_SANITIZE})

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/check.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 
 namespace retort::artifact::internal {
@@ -55,8 +56,7 @@ std::optional<int64_t> TensorBytes(const v1::TensorEntry& tensor) {
 
 absl::StatusOr<v1::ArtifactHeader> ParseHeader(absl::string_view text, absl::string_view kind) {
   v1::ArtifactHeader header;
-  if (!header.ParseFromArray(text.data(), static_cast<int>(text.size())) ||
-      header.SerializeAsString() != text) {
+  if (!ParseCanonical(text, &header)) {
     return absl::DataLossError("the header is no canonical ArtifactHeader");
   }
   if (header.format() != kFormat) {
@@ -65,7 +65,7 @@ absl::StatusOr<v1::ArtifactHeader> ParseHeader(absl::string_view text, absl::str
   }
   if (header.kind() != kind) {
     return absl::DataLossError(
-        absl::StrCat("kind '", absl::string_view(header.kind()).substr(0, kMaxNameBytes), "'"));
+        absl::StrCat("kind '", Printable(header.kind(), kMaxNameBytes), "'"));
   }
   if (header.tensors_size() > kMaxTensors ||
       static_cast<int64_t>(header.meta().size()) > kMaxMetaBytes) {
@@ -150,13 +150,13 @@ absl::Status ArtifactReader::CheckTensors(absl::string_view tensors) {
       return absl::DataLossError("a tensor's name, type or shape is out of bounds");
     }
     if (tensor.offset() != offset || Aligned(*bytes) > size - offset) {
-      return absl::DataLossError(absl::StrCat(tensor.name(), ": ", *bytes, " bytes at ",
+      return absl::DataLossError(absl::StrCat(Printable(tensor.name()), ": ", *bytes, " bytes at ",
                                               tensor.offset(), " of ", size, ", expected at ",
                                               offset));
     }
     const absl::string_view padded = tensors.substr(offset, Aligned(*bytes));
     if (!AllZero(padded.substr(*bytes))) {
-      return absl::DataLossError(absl::StrCat(tensor.name(), ": padding is not zero"));
+      return absl::DataLossError(absl::StrCat(Printable(tensor.name()), ": padding is not zero"));
     }
     payloads_.push_back(padded.substr(0, *bytes));
     offset += Aligned(*bytes);
@@ -172,8 +172,8 @@ absl::Status ArtifactReader::NextBytes(absl::string_view name, absl::string_view
   }
   const v1::TensorEntry& tensor = header_.tensors(next_);
   if (tensor.name() != name || tensor.dtype() != dtype) {
-    return absl::DataLossError(absl::StrCat(name, ": found ", tensor.name(), " of ", tensor.dtype(),
-                                            ", expected ", dtype));
+    return absl::DataLossError(absl::StrCat(name, ": found ", Printable(tensor.name()), " of ",
+                                            tensor.dtype(), ", expected ", dtype));
   }
   const bool fits = shape == nullptr ? tensor.shape_size() == 1
                                      : std::equal(shape->begin(), shape->end(),
@@ -189,8 +189,14 @@ absl::Status ArtifactReader::NextBytes(absl::string_view name, absl::string_view
 
 absl::Status ArtifactReader::Finish() const {
   if (next_ == header_.tensors_size()) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(header_.tensors(next_).name(), ": a tensor that this build does not know"));
+  return absl::DataLossError(absl::StrCat(Printable(header_.tensors(next_).name()),
+                                          ": a tensor that this build does not know"));
+}
+
+bool ParseCanonical(absl::string_view text, google::protobuf::Message* message) {
+  if (!message->ParseFromArray(text.data(), static_cast<int>(text.size()))) return false;
+  message->DiscardUnknownFields();  // They would be written again, byte for byte.
+  return message->SerializeAsString() == text;
 }
 
 std::string BundleProblem(const v1::BundleId& bundle) {

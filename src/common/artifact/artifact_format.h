@@ -92,6 +92,10 @@ class ArtifactReader {
   int next_ = 0;
 };
 
+// Whether `text` is the one encoding of what this build reads from it: no unknown field, none out
+// of order, no default spelled out.
+bool ParseCanonical(absl::string_view text, google::protobuf::Message* message);
+
 // Empty when the bundle is one that an artifact can be of, else what is wrong.
 std::string BundleProblem(const v1::BundleId& bundle);
 // "train/12/3".

@@ -106,7 +106,7 @@ std::string Problem(const Rollout& rollout) {
 
 absl::Status ReadMeta(const std::string& text, Rollout* rollout) {
   v1::RolloutMeta meta;
-  if (!meta.ParseFromString(text) || meta.SerializeAsString() != text) {
+  if (!internal::ParseCanonical(text, &meta)) {
     return absl::DataLossError("meta: no canonical RolloutMeta");
   }
   rollout->bundle = meta.bundle();

@@ -27,7 +27,7 @@ std::string Problem(const Scores& scores) {
 
 absl::Status ReadMeta(const std::string& text, Scores* scores) {
   v1::ScoresMeta meta;
-  if (!meta.ParseFromString(text) || meta.SerializeAsString() != text) {
+  if (!internal::ParseCanonical(text, &meta)) {
     return absl::DataLossError("meta: no canonical ScoresMeta");
   }
   scores->bundle = meta.bundle();

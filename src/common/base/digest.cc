@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/check.h"
+#include "common/base/printable.h"
 
 namespace retort {
 
@@ -16,7 +17,7 @@ absl::StatusOr<Digest> Digest::FromHex(absl::string_view hex) {
   if (hex.size() != 32 || !absl::SimpleHexAtoi(hex.substr(0, 16), &digest.high) ||
       !absl::SimpleHexAtoi(hex.substr(16), &digest.low)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("digest \"", hex.substr(0, 64), "\" is not 32 hex digits"));
+        absl::StrCat("digest \"", Printable(hex, 64), "\" is not 32 hex digits"));
   }
   return digest;
 }

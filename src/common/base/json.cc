@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 
 namespace retort {
 namespace {
@@ -38,7 +39,7 @@ class ShapeChecker : public nlohmann::json_sax<Json> {
   }
   bool key(string_t& key) override {
     if (keys_.back().insert(key).second) return true;
-    error_ = absl::StrCat("key \"", key.substr(0, 80), "\" appears twice in one object");
+    error_ = absl::StrCat("key \"", Printable(key), "\" appears twice in one object");
     return false;
   }
   bool parse_error(std::size_t position, const std::string&,

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/json.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 
 namespace retort::checkpoint {
@@ -87,7 +88,7 @@ class Fields {
   absl::Status Finish() {
     if (!status_.ok() || !object_.is_object()) return status_;
     for (const auto& [name, value] : object_.items()) {
-      if (!asked_.contains(name)) Fail(name, "is unknown");
+      if (!asked_.contains(name)) Fail(Printable(name), "is unknown");
     }
     return status_;
   }
@@ -216,8 +217,8 @@ absl::Status CheckManifest(const Manifest& manifest, absl::string_view source) {
   int64_t next = 0;
   for (const ShardRecord& shard : manifest.shards) {
     if (shard.range.begin != next || shard.range.end < next) {
-      return bad(
-          absl::StrCat("shard ", shard.file.name, " does not begin where the one before ends"));
+      return bad(absl::StrCat("shard ", Printable(shard.file.name),
+                              " does not begin where the one before ends"));
     }
     next = shard.range.end;
   }

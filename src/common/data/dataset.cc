@@ -9,9 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 
 namespace retort::data {
 namespace {
@@ -45,7 +46,7 @@ absl::Status ContentOf(const Json& message, absl::string_view role, absl::string
   for (const auto& [key, value] : message.items()) {
     if (key == "role" || key == "content") continue;
     return absl::InvalidArgumentError(
-        absl::StrCat(where, ": a message has the key \"", key.substr(0, 80),
+        absl::StrCat(where, ": a message has the key \"", Printable(key),
                      "\", which needs a chat template; expected only \"role\" and \"content\""));
   }
   return absl::OkStatus();
@@ -133,7 +134,7 @@ class DatasetReader {
       line_.clear();
       return absl::OkStatus();
     }
-    if (const auto bad = text::FirstInvalidByte(line_)) {
+    if (const auto bad = FirstInvalidByte(line_)) {
       return Error(line, absl::StrCat("not UTF-8 at byte ", *bad + 1,
                                       " of the line; expected UTF-8 without a byte order mark"));
     }

@@ -110,7 +110,8 @@ bool SetScalar(const std::string& text, const FieldDescriptor* field, Message* m
           !InBounds(field, value)) {
         return false;
       }
-      reflection->SetDouble(message, field, value);
+      // -0.0 is 0 to everybody but protobuf, which would keep it as a field that was set.
+      reflection->SetDouble(message, field, value == 0 ? 0.0 : value);
       return true;
     }
     case FieldDescriptor::CPPTYPE_UINT64:

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/check.h"
 #include "common/base/file.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/job/scalar.h"
 #include "common/job/schema.h"

@@ -6,10 +6,10 @@
 #include <sstream>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 #include "yaml-cpp/depthguard.h"
 #include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/exceptions.h"
@@ -18,8 +18,6 @@
 
 namespace retort::job {
 namespace {
-
-constexpr size_t kMaxShownBytes = 80;
 
 // Builds the tree. The first problem is kept and all later events are dropped: yaml-cpp cannot be
 // stopped but by an exception, and the size of the text bounds what it still does.
@@ -158,11 +156,11 @@ class TreeBuilder : public YAML::EventHandler {
 // yaml-cpp replaces bytes that are not UTF-8 and takes the control character 0x04 for the end of
 // the file, so both must be found before it reads.
 absl::Status CheckCharacters(absl::string_view text, const std::string& source, bool fixed_where) {
-  const size_t valid = text::FirstInvalidByte(text).value_or(text.size());
+  const size_t valid = FirstInvalidByte(text).value_or(text.size());
   const char* problem = valid < text.size() ? "not UTF-8; save the file as UTF-8" : nullptr;
   size_t at = 0;
-  for (; at < valid; at += text::CharacterBytes(text[at])) {
-    const char32_t c = text::CodePoint(text.substr(at));
+  for (; at < valid; at += CharacterBytes(text[at])) {
+    const char32_t c = CodePoint(text.substr(at));
     if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85)) {
       problem = "a control character; only tab and newline are allowed";
     } else if (c == 0xfeff) {
@@ -201,13 +199,6 @@ std::string YamlNode::Describe() const {
       break;
   }
   return quoted || text.empty() ? absl::StrCat("\"", Printable(text), "\"") : Printable(text);
-}
-
-std::string Printable(absl::string_view text) {
-  if (text.size() <= kMaxShownBytes) return absl::Utf8SafeCEscape(text);
-  size_t end = kMaxShownBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return absl::StrCat(absl::Utf8SafeCEscape(text.substr(0, end)), "…");
 }
 
 absl::StatusOr<YamlNode> ParseYaml(absl::string_view text, const std::string& source,

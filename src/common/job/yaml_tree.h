@@ -48,7 +48,4 @@ struct YamlEntry {
 absl::StatusOr<YamlNode> ParseYaml(absl::string_view text, const std::string& source,
                                    bool fixed_where = false);
 
-// `text` on one line, escaped and cut, fit for an error message.
-std::string Printable(absl::string_view text);
-
 }  // namespace retort::job

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 
 namespace retort::layout {
@@ -166,7 +167,7 @@ absl::Status ReadRope(const Keys& keys, RopeConfig* rope) {
     rope->type = RopeType::kLlama3;
     return ReadLlama3(scaling, rope);
   }
-  return absl::UnimplementedError(absl::StrCat(scaling.where(), ": rope type \"", type,
+  return absl::UnimplementedError(absl::StrCat(scaling.where(), ": rope type \"", Printable(type),
                                                "\"; expected default, linear or llama3"));
 }
 
@@ -205,12 +206,12 @@ absl::Status CheckFamily(const Keys& keys, const std::string& path) {
   RETORT_ASSIGN_OR_RETURN(const std::string type, keys.String("model_type", std::nullopt));
   if (type != "llama") {
     return absl::UnimplementedError(
-        absl::StrCat(path, ": model_type \"", type, "\" is not built; expected llama"));
+        absl::StrCat(path, ": model_type \"", Printable(type), "\" is not built; expected llama"));
   }
   RETORT_ASSIGN_OR_RETURN(const std::string activation, keys.String("hidden_act", "silu"));
   if (activation != "silu") {
-    return absl::UnimplementedError(
-        absl::StrCat(path, ": hidden_act \"", activation, "\" is not built; expected silu"));
+    return absl::UnimplementedError(absl::StrCat(path, ": hidden_act \"", Printable(activation),
+                                                 "\" is not built; expected silu"));
   }
   if (keys.Find("quantization_config") != nullptr) {
     return absl::UnimplementedError(

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -43,6 +44,9 @@ absl::Status CheckRequest(const BrokerRequest& request) {
   if (request.name.empty() || request.name.size() > kMaxNameBytes) {
     return absl::InvalidArgumentError(absl::StrCat("segment name has ", request.name.size(),
                                                    " bytes; expected 1 to ", kMaxNameBytes));
+  }
+  if (!std::all_of(request.name.begin(), request.name.end(), absl::ascii_isprint)) {
+    return absl::InvalidArgumentError("segment name is not printable ASCII");
   }
   const bool is_open = request.operation == BrokerOperation::kOpen;
   if (!is_open && request.operation != BrokerOperation::kDrop) {

@@ -26,7 +26,7 @@ inline constexpr size_t kMaxSocketBytes = 100;
 struct BrokerRequest {
   BrokerOperation operation = BrokerOperation::kOpen;
   std::string token;  // 1 .. kMaxTokenBytes bytes
-  std::string name;   // 1 .. kMaxNameBytes bytes; of a Drop, the prefix
+  std::string name;   // 1 .. kMaxNameBytes of printable ASCII; of a Drop, the prefix
   int64_t bytes = 0;  // 0 for a Drop
 };
 

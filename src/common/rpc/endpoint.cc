@@ -6,13 +6,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 
 namespace retort::rpc {
 namespace {
 
 absl::Status BadEndpoint(absl::string_view text, absl::string_view what) {
   return absl::InvalidArgumentError(
-      absl::StrCat("address '", text.substr(0, 256), "': ", what,
+      absl::StrCat("address '", Printable(text, 256), "': ", what,
                    "; expected HOST:PORT or [IPV6]:PORT, for example 127.0.0.1:7070"));
 }
 

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
 #include "common/tensor/safetensors_header.h"
@@ -49,7 +50,7 @@ absl::StatusOr<FileList> ReadIndex(const std::string& path) {
     const std::string name = file.is_string() ? file.get<std::string>() : "";
     if (name.empty() || name[0] == '.' || absl::StrContains(name, "/")) {
       return absl::InvalidArgumentError(absl::StrCat(
-          path, ": weight_map names no plain file for tensor \"", tensor.substr(0, 512), "\""));
+          path, ": weight_map names no plain file for tensor \"", Printable(tensor), "\""));
     }
     list.shards[tensor] = name;
     names.insert(name);
@@ -99,13 +100,15 @@ absl::StatusOr<std::map<std::string, Located>> Locate(const std::string& folder,
   for (size_t i = 0; i < files.size(); ++i) {
     for (const SafetensorsEntry& entry : files[i].header.entries) {
       if (!located.emplace(entry.name, Located{&files[i], &entry}).second) {
-        return absl::InvalidArgumentError(absl::StrCat(files[i].path, ": tensor ", entry.name,
+        return absl::InvalidArgumentError(absl::StrCat(files[i].path, ": tensor ",
+                                                       Printable(entry.name),
                                                        " is also in another shard; expected one"));
       }
       if (list.shards.empty()) continue;
       const auto shard = list.shards.find(entry.name);
       if (shard == list.shards.end() || shard->second != list.names[i]) {
-        return absl::InvalidArgumentError(absl::StrCat(files[i].path, ": tensor ", entry.name,
+        return absl::InvalidArgumentError(absl::StrCat(files[i].path, ": tensor ",
+                                                       Printable(entry.name),
                                                        " is not there according to ", index));
       }
     }
@@ -211,8 +214,8 @@ absl::StatusOr<Resolved> Resolve(const std::string& folder, const layout::Parame
   }
   for (const auto& [name, at] : located) {
     if (MayIgnore(name, layout)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(at.file->path, ": tensor ", name, " is unknown to the model of config.json"));
+    return absl::InvalidArgumentError(absl::StrCat(at.file->path, ": tensor ", Printable(name),
+                                                   " is unknown to the model of config.json"));
   }
   return resolved;
 }

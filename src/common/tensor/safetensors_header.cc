@@ -11,6 +11,7 @@
 #include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 
 namespace retort::tensor {
@@ -30,7 +31,7 @@ absl::Status Bad(const std::string& path, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", what));
 }
 
-std::string Quoted(const std::string& name) { return absl::StrCat("\"", name.substr(0, 80), "\""); }
+std::string Quoted(const std::string& name) { return absl::StrCat("\"", Printable(name), "\""); }
 
 // A JSON number as a non-negative 63-bit integer.
 bool ToSize(const nlohmann::json& value, int64_t* out) {
@@ -104,8 +105,8 @@ absl::Status ParseOffsets(const nlohmann::json& value, int64_t data_begin, int64
 absl::Status ParseEntry(const std::string& name, const nlohmann::json& value, int64_t data_begin,
                         int64_t file_bytes, const std::string& path, SafetensorsHeader* header) {
   if (name.size() > kMaxNameBytes) {
-    return Bad(path, absl::StrCat("tensor name ", Quoted(name), "... is longer than ",
-                                  kMaxNameBytes, " bytes"));
+    return Bad(path, absl::StrCat("tensor name ", Quoted(name), " is longer than ", kMaxNameBytes,
+                                  " bytes"));
   }
   SafetensorsEntry entry;
   entry.name = name;
@@ -117,8 +118,8 @@ absl::Status ParseEntry(const std::string& name, const nlohmann::json& value, in
   }
   if (!value["dtype"].is_string() ||
       SafetensorsElementBytes(value["dtype"].get<std::string>()) == 0) {
-    return Bad(path,
-               absl::StrCat(where, ": dtype ", value["dtype"].dump().substr(0, 40), " is unknown"));
+    return Bad(path, absl::StrCat(where, ": dtype ",
+                                  value["dtype"].dump(-1, ' ', true).substr(0, 40), " is unknown"));
   }
   entry.dtype = value["dtype"].get<std::string>();
   RETORT_RETURN_IF_ERROR(ParseShape(value["shape"], path, &entry));

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
 
@@ -93,7 +94,7 @@ absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& 
   RETORT_ASSIGN_OR_RETURN(const at::ScalarType type, ScalarTypeOf(entry.dtype));
   if (out.scalar_type() != type || !out.is_contiguous() || out.numel() != entry.elements) {
     return absl::InvalidArgumentError(absl::StrCat(
-        path, ": tensor \"", entry.name, "\" is ", entry.dtype, " with ", entry.elements,
+        path, ": tensor \"", Printable(entry.name), "\" is ", entry.dtype, " with ", entry.elements,
         " elements; expected ", out.numel(), " of ", at::toString(out.scalar_type())));
   }
   if (bytes == 0) return absl::OkStatus();
@@ -102,8 +103,8 @@ absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& 
   const uint8_t* raw = static_cast<const uint8_t*>(out.data_ptr());
   if (std::all_of(raw, raw + bytes, [](uint8_t byte) { return byte <= 1; }))
     return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": tensor \"", entry.name, "\": a BOOL byte is neither 0 nor 1"));
+  return absl::InvalidArgumentError(absl::StrCat(path, ": tensor \"", Printable(entry.name),
+                                                 "\": a BOOL byte is neither 0 nor 1"));
 }
 
 absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path, int64_t max_bytes) {
@@ -118,7 +119,8 @@ absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path, int64_t max_by
   for (const SafetensorsEntry& entry : header.entries) {
     const absl::StatusOr<at::ScalarType> type = ScalarTypeOf(entry.dtype);
     if (!type.ok()) {
-      return WithContext(type.status(), absl::StrCat(path, ": tensor \"", entry.name, "\""));
+      return WithContext(type.status(),
+                         absl::StrCat(path, ": tensor \"", Printable(entry.name), "\""));
     }
     at::Tensor out = at::empty(entry.shape, at::TensorOptions(*type));
     RETORT_RETURN_IF_ERROR(ReadEntry(fd.get(), path, entry, out));

@@ -69,7 +69,9 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(const JsonObject& tokenizer,
     if (!ids.insert(token.id).second) return spec.Error("id", "appears twice");
     std::string searched = token.content;
     if (token.normalized) {
-      RETORT_ASSIGN_OR_RETURN(searched, normalizer.Normalize(token.content));
+      absl::StatusOr<std::string> normalized = normalizer.Normalize(token.content);
+      RETORT_RETURN_IF_ERROR(WithContext(normalized.status(), spec.where()));
+      searched = *std::move(normalized);
     }
     if (!searched.empty())
       (token.normalized ? added.normalized_ : added.raw_).Add(searched, token.id);

@@ -6,8 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 
 namespace retort::text {
 
@@ -82,11 +83,12 @@ absl::StatusOr<BpeModel> BpeModel::Make(const JsonObject& tokenizer) {
     if (type != "BPE") return model.Unknown("type", type, "BPE");
   }
   const nlohmann::json* dropout = model.Find("dropout");
-  if (dropout != nullptr && *dropout != 0) return model.Unknown("dropout", dropout->dump(), "null");
+  if (dropout != nullptr && *dropout != 0)
+    return model.Unknown("dropout", dropout->dump(-1, ' ', true), "null");
   for (const absl::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const nlohmann::json* value = model.Find(affix);
     if (value != nullptr && *value != "")
-      return model.Unknown(affix, value->dump(), "null and \"\"");
+      return model.Unknown(affix, value->dump(-1, ' ', true), "null and \"\"");
   }
   BpeModel bpe;
   RETORT_ASSIGN_OR_RETURN(bpe.fuse_unknown_, model.Bool("fuse_unk", false));
@@ -114,18 +116,19 @@ absl::Status BpeModel::ReadVocabulary(const JsonObject& model) {
   absl::flat_hash_map<int64_t, absl::string_view> token_of;
   token_of.reserve(vocabulary->size());
   for (const auto& [token, id] : vocabulary->items()) {
-    const std::string shown = absl::StrCat("holds \"", token.substr(0, 80), "\" ");
+    const std::string shown = absl::StrCat("holds \"", Printable(token), "\" ");
     if (token.size() > kMaxTokenBytes) {
       return model.Error(
           "vocab", absl::StrCat(shown, "of ", token.size(), " bytes; at most ", kMaxTokenBytes));
     }
     if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(kMaxTokenId)) {
-      return model.Error("vocab", absl::StrCat(shown, "with id ", id.dump().substr(0, 80),
-                                               "; expected an integer in [0, ", kMaxTokenId, "]"));
+      return model.Error("vocab",
+                         absl::StrCat(shown, "with id ", id.dump(-1, ' ', true).substr(0, 80),
+                                      "; expected an integer in [0, ", kMaxTokenId, "]"));
     }
     const auto [it, inserted] = token_of.try_emplace(id.get<int64_t>(), token);
     if (!inserted) {
-      return model.Error("vocab", absl::StrCat(shown, "and \"", it->second.substr(0, 80),
+      return model.Error("vocab", absl::StrCat(shown, "and \"", Printable(it->second),
                                                "\" with the same id ", id.get<int64_t>()));
     }
     id_of_.emplace(token, static_cast<int32_t>(id.get<int64_t>()));
@@ -161,8 +164,8 @@ absl::Status BpeModel::ReadMerges(const JsonObject& model) {
     const auto left_id = IdOf(left), right_id = IdOf(right), merged_id = IdOf(left + right);
     if (!left_id || !right_id || !merged_id) {
       const std::string& missing = !left_id ? left : !right_id ? right : left += right;
-      return model.Error(key, absl::StrCat("needs \"", missing.substr(0, 80),
-                                           "\", which is not in the vocabulary"));
+      return model.Error(
+          key, absl::StrCat("needs \"", Printable(missing), "\", which is not in the vocabulary"));
     }
     merges_[static_cast<uint64_t>(*left_id) << 32 | static_cast<uint32_t>(*right_id)] = {
         rank++, *merged_id};
@@ -213,7 +216,7 @@ absl::Status BpeModel::AppendCharacters(absl::string_view word,
       return absl::InvalidArgumentError(
           absl::StrFormat("the tokenizer's vocabulary has no token for the character '%s' (U+%04X) "
                           "and no unknown token",
-                          std::string(character), static_cast<uint32_t>(CodePoint(character))));
+                          Printable(character), static_cast<uint32_t>(CodePoint(character))));
     }
     if (!(after_unknown && fuse_unknown_)) symbols->push_back(*unknown_id_);
     after_unknown = true;

@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/pattern.h"
-#include "common/text/utf8.h"
 
 namespace retort::text {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/printable.h"
 
 namespace retort::text {
 namespace {
@@ -115,8 +116,8 @@ absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source) {
   pcre2_compile_context_free(context);
   if (code->compiled == nullptr) {
     return absl::InvalidArgumentError(
-        absl::StrCat("pattern \"", source.substr(0, 200), "\": ", ErrorText(error), " before \"",
-                     absl::string_view(expanded).substr(offset, 20), "\""));
+        absl::StrCat("pattern \"", Printable(source, 200), "\": ", ErrorText(error), " before \"",
+                     Printable(absl::string_view(expanded).substr(offset), 20), "\""));
   }
   // Without JIT on this machine matching is interpreted: the same results under the same limits.
   pcre2_jit_compile(code->compiled, PCRE2_JIT_COMPLETE);
@@ -135,9 +136,9 @@ absl::StatusOr<std::optional<MatchRange>> Pattern::Find(absl::string_view text, 
                                  text.size(), from, PCRE2_NO_UTF_CHECK, data.get(), code_->limits);
   if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (result < 0) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "pattern \"", absl::string_view(source_).substr(0, 200), "\" gave up on a text of ",
-        text.size(), " bytes: ", ErrorText(result), "; use a pattern with less backtracking"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("pattern \"", Printable(source_, 200), "\" gave up on a text of ", text.size(),
+                     " bytes: ", ErrorText(result), "; use a pattern with less backtracking"));
   }
   const size_t* range = pcre2_get_ovector_pointer(data.get());
   return MatchRange{range[0], range[1]};

@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/byte_level.h"
 #include "common/text/pattern.h"
-#include "common/text/utf8.h"
 
 namespace retort::text {
 namespace {

@@ -6,10 +6,11 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/tokenizer_json.h"
 #include "common/text/tokenizer_parts.h"
-#include "common/text/utf8.h"
 
 namespace retort::text {
 namespace {
@@ -33,10 +34,10 @@ absl::Status NumberTokens(const std::string& where, TokenizerParts* parts) {
     if ((in_vocabulary && *in_vocabulary != token.id) ||
         (entry.present && entry.piece != token.content)) {
       return absl::InvalidArgumentError(absl::StrCat(
-          where, ".added_tokens gives \"", token.content.substr(0, 80), "\" the id ", token.id,
+          where, ".added_tokens gives \"", Printable(token.content), "\" the id ", token.id,
           in_vocabulary
               ? absl::StrCat("; model.vocab gives it ", *in_vocabulary)
-              : absl::StrCat("; model.vocab gives that to \"", entry.piece.substr(0, 80), "\"")));
+              : absl::StrCat("; model.vocab gives that to \"", Printable(entry.piece), "\"")));
     }
     entry = {token.content, /*present=*/true, token.special};
   }
@@ -66,7 +67,9 @@ absl::StatusOr<std::optional<int64_t>> NamedId(const JsonObject& config, absl::s
     RETORT_ASSIGN_OR_RETURN(name, config.String(key));
   }
   const std::optional<int64_t> id = tokenizer.IdOf(name);
-  if (!id) return config.Error(key, absl::StrCat("is \"", name, "\", which tokenizer.json lacks"));
+  if (!id)
+    return config.Error(key,
+                        absl::StrCat("is \"", Printable(name), "\", which tokenizer.json lacks"));
   return id;
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 
 namespace retort::text {
@@ -50,7 +51,7 @@ absl::StatusOr<int64_t> JsonObject::Integer(absl::string_view key, int64_t min, 
 absl::StatusOr<JsonObject> JsonObject::Object(absl::string_view key) const {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return Error(key, "is missing");
-  return Make(*value, absl::StrCat(where_, ".", key));
+  return Make(*value, absl::StrCat(where_, ".", Printable(key)));
 }
 
 absl::StatusOr<std::vector<JsonObject>> JsonObject::Objects(absl::string_view key) const {
@@ -73,13 +74,13 @@ absl::StatusOr<bool> JsonObject::Bool(absl::string_view key, bool fallback) cons
 }
 
 absl::Status JsonObject::Error(absl::string_view key, absl::string_view what) const {
-  return absl::InvalidArgumentError(absl::StrCat(where_, ".", key, " ", what));
+  return absl::InvalidArgumentError(absl::StrCat(where_, ".", Printable(key), " ", what));
 }
 
 absl::Status JsonObject::Unknown(absl::string_view key, absl::string_view value,
                                  absl::string_view known) const {
   return absl::UnimplementedError(
-      absl::StrCat(where_, ".", key, " is ", value.substr(0, 80), "; this build reads ", known));
+      absl::StrCat(where_, ".", key, " is ", Printable(value), "; this build reads ", known));
 }
 
 }  // namespace retort::text

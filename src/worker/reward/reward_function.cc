@@ -7,8 +7,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/pattern.h"
-#include "common/text/utf8.h"
 
 namespace retort::worker {
 namespace {
@@ -31,7 +31,7 @@ class Regex : public RewardFunction {
  public:
   explicit Regex(text::Pattern pattern) : pattern_(std::move(pattern)) {}
   absl::StatusOr<double> Evaluate(const Completion& completion) const override {
-    if (const auto bad = text::FirstInvalidByte(completion.text)) {
+    if (const auto bad = FirstInvalidByte(completion.text)) {
       return absl::InvalidArgumentError(absl::StrCat("the completion is not UTF-8 at byte ", *bad));
     }
     RETORT_ASSIGN_OR_RETURN(const auto match, pattern_.Find(completion.text, 0));

@@ -17,6 +17,7 @@ TEST(ParseJsonTest, BadInput_OneLineWithSource) {
     std::string want;
   } cases[] = {
       {R"({"a":1,"a":2})", "f.json: key \"a\" appears twice in one object"},
+      {R"({"a\nb":1,"a\nb":2})", "f.json: key \"a\\nb\" appears twice in one object"},
       {R"({"a":)", "f.json: not valid JSON at byte 6"},
       {"\"\xff\"", "f.json: not valid JSON at byte 2"},
       {std::string(100, '['), "f.json: nested deeper than 64 levels"},

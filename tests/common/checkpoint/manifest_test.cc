@@ -101,6 +101,9 @@ TEST(ManifestTest, Decode_UnknownField_Refused) {
   root["state"]["momentum"] = 1;
   EXPECT_EQ(DecodeManifest(Sealed(root), "m").status().message(),
             "m: field state.momentum is unknown");
+  root = ContentOf(Example());
+  root["a\nb"] = 1;
+  EXPECT_EQ(DecodeManifest(Sealed(root), "m").status().message(), "m: field a\\nb is unknown");
 }
 
 TEST(ManifestTest, Decode_OtherFormatVersion_FailedPrecondition) {

@@ -10,6 +10,7 @@ namespace retort::data {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 std::string ErrorOf(const std::string& text, const DatasetBounds& bounds = {}) {
@@ -89,11 +90,13 @@ TEST(DatasetTest, Parse_MessagesThatNeedATemplate_Refused) {
       user + R"(, {"role": "assistant", "content": null})",
       user + R"(, {"role": "assistant"})",
       user + R"(, {"role": "assistant", "content": "", "tool_calls": []})",
+      user + R"(, {"role": "assistant", "content": "", "tool\ncalls": []})",
       "1, 2",
   };
   for (const std::string& list : lists) {
     EXPECT_THAT(ErrorOf("{\"messages\": [" + list + "]}"),
-                AllOf(StartsWith("rows.jsonl:1: "), HasSubstr("needs a chat template")))
+                AllOf(StartsWith("rows.jsonl:1: "), HasSubstr("needs a chat template"),
+                      Not(HasSubstr("\n"))))
         << list;
   }
   EXPECT_THAT(ErrorOf("{\"messages\": \"hello\"}"), HasSubstr("needs a chat template"));

@@ -77,7 +77,9 @@ TEST(ModelConfigTest, Load_EosTokens_GenerationConfigWins) {
 TEST(ModelConfigTest, Load_WhatIsNotBuilt_UnimplementedByName) {
   const std::pair<const char*, const char*> cases[] = {
       {R"("rope_scaling": {"rope_type": "yarn", "factor": 2.0})", "yarn"},
+      {R"("rope_scaling": {"rope_type": "ya\nrn", "factor": 2.0})", "\"ya\\nrn\""},
       {R"("hidden_act": "gelu")", "gelu"},
+      {R"("hidden_act": "ge\nlu")", "\"ge\\nlu\""},
       {R"("quantization_config": {"bits": 4})", "quantized"},
   };
   for (const auto& [extra, name] : cases) {

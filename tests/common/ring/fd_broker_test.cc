@@ -83,6 +83,7 @@ TEST_F(FdBrokerTest, Open_WrongToken_Unauthenticated) {
 TEST_F(FdBrokerTest, Open_BadArguments_InvalidArgument) {
   EXPECT_EQ(Open("", 1000).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Open(std::string(300, 'x'), 1000).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Open("job\nx", 1000).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Open("job/x", 0).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Open("job/x", -1).status().code(), absl::StatusCode::kInvalidArgument);
 }

@@ -72,6 +72,9 @@ TEST(SafetensorsHeaderTest, Parse_BadInput_RefusedByName) {
        absl::StrCat(R"({")", std::string(513, 'n'),
                     R"(":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})"),
        8, "longer than 512 bytes"},
+      {"name of two lines", R"({"a\nb":3})", 0, "tensor \"a\\nb\" is not described"},
+      {"cut character", absl::StrCat(R"({")", std::string(79, 'n'), "é\":3}"), 0, "nnn…\" is not"},
+      {"dtype of two lines", one("F\\n1é", "[2]", "[0,8]"), 8, "dtype \"F\\n1\\u00e9\" is"},
       {"metadata", R"({"__metadata__":{"a":1}})", 0, "is not a string"},
   };
   for (const auto& c : cases) {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "common/base/rng.h"
+#include "common/base/utf8.h"
 #include "common/text/tokenizer_fixture.h"
-#include "common/text/utf8.h"
 
 namespace retort::text {
 namespace {

@@ -210,6 +210,7 @@ TEST(TokenizerTest, LoadUnknownPart_RefusedByName) {
     const char* want;
   } cases[] = {
       {"/model/type", "Unigram", "m/tokenizer.json.model.type is Unigram; this build reads BPE"},
+      {"/model/type", "Uni\ngram", "model.type is Uni\\ngram; "},
       {"/model/dropout", 0.1, "model.dropout is 0.1"},
       {"/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix is \"</w>\""},
       {"/normalizer", {{"type", "Lowercase"}}, "normalizer.type is Lowercase"},
@@ -243,6 +244,9 @@ TEST(TokenizerTest, LoadBrokenFile_OneLineSaysWhatAndWhere) {
       {"/model/merges/0", "ab", "model.merges[0] is not two tokens"},
       {"/model/merges/0", 7, "model.merges[0] is neither"},
       {"/model/merges/1", "x q", "model.merges[1] needs \"xq\", which is not in the vocabulary"},
+      {"/model/merges/1", "a q\nq", "model.merges[1] needs \"q\\nq\""},
+      {"/model/vocab/a\nb", -1, "holds \"a\\nb\" with id -1"},
+      {"/model/vocab/ab", "a\u00e9", "with id \"a\\u00e9\""},
       {"/model/unk_token", "<unk>", "model.unk_token is not in the vocabulary"},
       {"/added_tokens/0/id", 3, "\"<eos>\" the id 3; model.vocab gives that to"},
       {"/added_tokens/0/content", "ab", "\"ab\" the id 300; model.vocab gives it 256"},
@@ -269,6 +273,29 @@ TEST(TokenizerTest, LoadBeyondBounds_Refused) {
   for (int i = 0; i < 100; ++i) sequence = {{"type", "Sequence"}, {"normalizers", {sequence}}};
   deep["normalizer"] = sequence;
   EXPECT_THAT(LoadError(deep), HasSubstr("nested deeper than 64 levels"));
+}
+
+TEST(TokenizerTest, LoadTemplateWithATokenOfTwoLines_OneLineSaysWhere) {
+  json file = SentencePieceFile();
+  file["post_processor"]["single"][0]["SpecialToken"]["id"] = "a\nb";
+  EXPECT_EQ(LoadError(file), "m/tokenizer.json.post_processor.special_tokens.a\\nb is missing");
+}
+
+TEST(TokenizerTest, EncodeLineBreakThatTheVocabularyLacks_OneLineNamesIt) {
+  json file = SentencePieceFile();
+  file["model"]["byte_fallback"] = false;
+  file["model"].erase("unk_token");
+  const absl::Status status = MakeTokenizer(file)->Encode("a\n", false).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the character '\\n' (U+000A)"));
+}
+
+TEST(TokenizerTest, LoadAddedTokenThatExplodes_RefusedByName) {
+  json file = ByteLevelFile();
+  const json grow = {
+      {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(4096, 'a')}};
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", {grow, grow, grow}}};
+  file["added_tokens"][0] = {{"id", 300}, {"content", "a"}, {"normalized", true}};
+  EXPECT_THAT(LoadError(file), HasSubstr("m/tokenizer.json.added_tokens[0]: the normalized text"));
 }
 
 TEST(TokenizerTest, EncodeExplodingReplacements_Refused) {

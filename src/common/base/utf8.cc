@@ -1,9 +1,9 @@
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 
 #include <algorithm>
 #include <cstdint>
 
-namespace retort::text {
+namespace retort {
 namespace {
 
 constexpr absl::string_view kReplacement = "\xef\xbf\xbd";
@@ -44,6 +44,8 @@ std::optional<size_t> FirstInvalidByte(absl::string_view bytes) {
   }
   return std::nullopt;
 }
+
+bool StartsWithCharacter(absl::string_view text) { return ScanCharacter(text).complete; }
 
 size_t CharacterBytes(char lead) {
   const uint8_t byte = static_cast<uint8_t>(lead);
@@ -93,4 +95,4 @@ size_t AppendLossyUtf8(absl::string_view bytes, bool final, std::string* out) {
   return i;
 }
 
-}  // namespace retort::text
+}  // namespace retort

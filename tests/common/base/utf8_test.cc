@@ -1,10 +1,10 @@
-#include "common/text/utf8.h"
+#include "common/base/utf8.h"
 
 #include <string>
 
 #include "gtest/gtest.h"
 
-namespace retort::text {
+namespace retort {
 namespace {
 
 constexpr char kReplacement[] = "\xef\xbf\xbd";
@@ -62,4 +62,4 @@ TEST(Utf8Test, AppendLossyNotFinal_UnfinishedCharacterStays) {
 }
 
 }  // namespace
-}  // namespace retort::text
+}  // namespace retort

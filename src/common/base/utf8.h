@@ -1,5 +1,4 @@
-// UTF-8 as tokenizers need it: strict validation, code points, and lossy decoding of arbitrary
-// bytes.
+// UTF-8: strict validation, code points, and lossy decoding of arbitrary bytes.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +7,13 @@
 
 #include "absl/strings/string_view.h"
 
-namespace retort::text {
+namespace retort {
 
 // The offset of the first byte that is not part of valid UTF-8 (no overlong forms, no surrogates).
 std::optional<size_t> FirstInvalidByte(absl::string_view bytes);
+
+// Whether `text` (not empty) begins with a whole valid character.
+bool StartsWithCharacter(absl::string_view text);
 
 // Bytes of the character that begins with `lead`, in valid UTF-8: 1 to 4.
 size_t CharacterBytes(char lead);
@@ -25,4 +27,4 @@ void AppendUtf8(char32_t code_point, std::string* out);
 // valid but unfinished character at the end is left: returns how many bytes were consumed.
 size_t AppendLossyUtf8(absl::string_view bytes, bool final, std::string* out);
 
-}  // namespace retort::text
+}  // namespace retort
