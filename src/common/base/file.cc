@@ -1,6 +1,7 @@
 #include "common/base/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/base/unique_fd.h"
 
 namespace retort {
 namespace fs = std::filesystem;
@@ -56,8 +56,22 @@ absl::Status ReadAt(int fd, const std::string& path, int64_t offset, int64_t siz
   return absl::OkStatus();
 }
 
+absl::StatusOr<UniqueFd> OpenRegularFile(const std::string& path) {
+  // Without O_NONBLOCK a pipe that nobody writes to would wait here for ever.
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!fd.valid()) return ErrnoError(errno, path);
+  struct stat info;
+  if (fstat(fd.get(), &info) != 0) return ErrnoError(errno, path);
+  if (!S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, S_ISDIR(info.st_mode)
+                                                             ? ": is a directory, expected a file"
+                                                             : ": is not a regular file"));
+  }
+  return fd;
+}
+
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!fd.valid()) return ErrnoError(errno, path);
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return ErrnoError(errno, path);
@@ -68,9 +82,28 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
     return absl::OutOfRangeError(
         absl::StrCat(path, ": ", info.st_size, " bytes, at most ", max_bytes, " are read"));
   }
-  std::string text(info.st_size, '\0');
-  RETORT_RETURN_IF_ERROR(ReadAt(fd.get(), path, 0, info.st_size, text.data()));
-  return text;
+  // Pipes and the files of /proc do not know their size: only the end of the file tells.
+  constexpr int64_t kChunk = 64 << 10;
+  std::string text;
+  text.reserve(info.st_size + 1);
+  while (true) {
+    const size_t had = text.size();
+    text.resize(had + std::max<int64_t>(kChunk, info.st_size + 1 - static_cast<int64_t>(had)));
+    const ssize_t got = read(fd.get(), text.data() + had, text.size() - had);
+    const int error = errno;
+    text.resize(had + std::max<ssize_t>(got, 0));
+    if (got == 0) return text;
+    if (got < 0 && error == EAGAIN) {
+      pollfd ready{fd.get(), POLLIN, 0};
+      if (poll(&ready, 1, -1) < 0 && errno != EINTR) return ErrnoError(errno, path);
+    } else if (got < 0 && error != EINTR) {
+      return ErrnoError(error, path);
+    }
+    if (static_cast<int64_t>(text.size()) > max_bytes) {
+      return absl::OutOfRangeError(
+          absl::StrCat(path, ": more than ", max_bytes, " bytes, which is what is read"));
+    }
+  }
 }
 
 absl::StatusOr<int64_t> FileSize(const std::string& path) {

@@ -8,11 +8,18 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/unique_fd.h"
 
 namespace retort {
 
-// The whole file. NOT_FOUND if it does not exist; OUT_OF_RANGE if it is larger than `max_bytes`;
-// INVALID_ARGUMENT if it is a directory.
+// For reading. INVALID_ARGUMENT for anything but a regular file; never waits, as opening a pipe
+// would.
+absl::StatusOr<UniqueFd> OpenRegularFile(const std::string& path);
+
+// Everything up to the end of a file or pipe, and of the files of /proc, whose size says 0.
+// NOT_FOUND if it does not exist; OUT_OF_RANGE if there are more than `max_bytes`; INVALID_ARGUMENT
+// if it is a directory. Waits for what a pipe's writer still has to say; a pipe without one is
+// empty.
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes);
 
 // Bytes [offset, offset + size) into `out`, by pread. DATA_LOSS if the file ends before.

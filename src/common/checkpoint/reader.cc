@@ -1,6 +1,5 @@
 #include "common/checkpoint/reader.h"
 
-#include <fcntl.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -29,9 +28,10 @@ absl::Status Lost(const std::string& path, const std::string& what) {
 
 absl::Status VerifyFile(const std::string& folder, const FileRecord& file) {
   const std::string path = absl::StrCat(folder, "/", file.name);
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid() && errno == ENOENT) return Lost(path, "missing");
-  if (!fd.valid()) return ErrnoError(errno, path);
+  const absl::StatusOr<UniqueFd> fd = OpenRegularFile(path);
+  if (absl::IsNotFound(fd.status())) return Lost(path, "missing");
+  if (absl::IsInvalidArgument(fd.status())) return Lost(path, "not a regular file");
+  RETORT_RETURN_IF_ERROR(fd.status());
   RETORT_ASSIGN_OR_RETURN(const int64_t bytes, FileSize(path));
   if (bytes != file.bytes) {
     return Lost(path, absl::StrCat(bytes, " bytes, expected ", file.bytes));
@@ -40,7 +40,7 @@ absl::Status VerifyFile(const std::string& folder, const FileRecord& file) {
   std::string block(std::min(kReadBytes, std::max<int64_t>(bytes, 1)), '\0');
   for (int64_t offset = 0; offset < bytes; offset += kReadBytes) {
     const int64_t size = std::min(kReadBytes, bytes - offset);
-    RETORT_RETURN_IF_ERROR(ReadAt(fd.get(), path, offset, size, block.data()));
+    RETORT_RETURN_IF_ERROR(ReadAt(fd->get(), path, offset, size, block.data()));
     hasher.Update(block.data(), size);
   }
   if (hasher.Finish() == file.digest) return absl::OkStatus();
@@ -59,8 +59,7 @@ absl::StatusOr<TensorFile> OpenTensorFile(const FoundCheckpoint& checkpoint,
                                           const FileRecord& record) {
   TensorFile file;
   file.path = absl::StrCat(checkpoint.folder, "/", record.name);
-  file.fd = UniqueFd(open(file.path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.fd.valid()) return ErrnoError(errno, file.path);
+  RETORT_ASSIGN_OR_RETURN(file.fd, OpenRegularFile(file.path));
   RETORT_ASSIGN_OR_RETURN(file.header, tensor::ReadSafetensorsHeader(file.fd.get(), file.path));
   return file;
 }

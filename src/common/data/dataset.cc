@@ -1,6 +1,5 @@
 #include "common/data/dataset.h"
 
-#include <fcntl.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -171,8 +170,7 @@ absl::StatusOr<Dataset> Dataset::Load(const std::string& path, const DatasetBoun
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", bytes, " bytes; expected at most ",
                                                    bounds.max_file_bytes, "; split the file"));
   }
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(errno, path);
+  RETORT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegularFile(path));
   DatasetReader reader(path, bounds);
   std::string chunk;
   for (int64_t offset = 0; offset < bytes; offset += static_cast<int64_t>(chunk.size())) {

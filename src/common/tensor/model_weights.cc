@@ -80,8 +80,7 @@ struct OpenFile {
 absl::StatusOr<OpenFile> OpenWeights(const std::string& path) {
   OpenFile file;
   file.path = path;
-  file.fd = UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.fd.valid()) return ErrnoError(errno, absl::StrCat("open ", path));
+  RETORT_ASSIGN_OR_RETURN(file.fd, OpenRegularFile(path));
   RETORT_ASSIGN_OR_RETURN(file.header, ReadSafetensorsHeader(file.fd.get(), path));
   return file;
 }

@@ -108,8 +108,7 @@ absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& 
 }
 
 absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path, int64_t max_bytes) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(errno, path);
+  RETORT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegularFile(path));
   RETORT_ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadSafetensorsHeader(fd.get(), path));
   if (header.file_bytes > max_bytes) {
     return absl::ResourceExhaustedError(

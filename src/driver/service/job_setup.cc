@@ -1,7 +1,5 @@
 #include "driver/service/job_setup.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <memory>
 #include <vector>
@@ -10,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/base/unique_fd.h"
 #include "common/data/cursor.h"
 #include "common/rpc/build_version.h"
 
@@ -20,8 +17,7 @@ namespace {
 absl::Status HashFile(const std::string& path, Hasher& hasher) {
   constexpr int64_t kChunk = 4 << 20;
   RETORT_ASSIGN_OR_RETURN(const int64_t size, FileSize(path));
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(errno, path);
+  RETORT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegularFile(path));
   std::string chunk(std::min(size, kChunk), '\0');
   for (int64_t offset = 0; offset < size; offset += kChunk) {
     const int64_t bytes = std::min(kChunk, size - offset);

