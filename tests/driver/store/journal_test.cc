@@ -1,10 +1,13 @@
 #include "driver/store/journal.h"
 
+#include <sched.h>
 #include <signal.h>
 
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "common/base/random_id.h"
 #include "driver/schedule/scheduler.h"
 #include "driver/store/journal_schema.h"
@@ -230,8 +233,10 @@ TEST_F(JournalTest, OpenWorkers_AreThoseWithoutAnEnd) {
 TEST_F(JournalTest, AwaitOrphans_AProcessOfTheRunLives_NamedUntilItHasEnded) {
   MakeRun();
   auto journal = Journal::Open(path_);
-  const std::string incarnation = RandomHex(16);
-  ChildProcess orphan({"bash", "-c", "exec -a " + incarnation + " sleep 60"});
+  const std::string incarnation = "0x1" + RandomHex(4);  // A time that sleep understands: years.
+  ChildProcess orphan({"sleep", incarnation});
+  const std::string command = absl::StrCat("/proc/", orphan.pid(), "/cmdline");
+  while (!absl::StrContains(ReadFile(command, 1 << 16).value_or(""), incarnation)) sched_yield();
   const WorkerId worker{v1::ROLE_ROLLOUT, 1};
   ASSERT_TRUE(
       (*journal)
