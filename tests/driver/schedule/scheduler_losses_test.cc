@@ -191,6 +191,36 @@ TEST_F(SchedulerTest, LearnerLost_AllRanksAreReplacedAndTheRunRewinds) {
   EXPECT_EQ(sent_[kRollout0].rollout_lease().bundle().step(), 2);
 }
 
+TEST_F(SchedulerTest, LearnerProgress_OnlyByAStepThatWasNeverCommitted) {
+  const auto noted = [this] { return All<ProgressNoted>().size(); };
+  const auto show_progress = [&] {
+    v1::WorkerMessage progress;
+    *progress.mutable_progress()->mutable_fence() = sent_[kLearner0].train_step().fence();
+    progress.mutable_progress()->set_units_done(1);
+    Say(kLearner0, progress);
+  };
+  Make(TwoBundles());
+  Start();
+  EXPECT_EQ(noted(), 0u) << "of forming";
+  FillStep();
+  show_progress();
+  EXPECT_EQ(noted(), 0u) << "inside a step";
+  Train();
+  EXPECT_EQ(noted(), 2u) << "of each rank";
+  Lose(kLearner0);
+  Join(kLearner0);
+  Join(kLearner1);
+  Ready(kLearner0);
+  Ready(kLearner1);
+  EXPECT_EQ(noted(), 0u);
+  Report(kRollout0);  // The leases of epoch 1.
+  Report(kRollout1);
+  FillStep();
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  Train();
+  EXPECT_EQ(noted(), 0u) << "of a replayed step";
+}
+
 TEST_F(SchedulerTest, ReportOfAnEarlierEpoch_RefusedAndItsWorkerFreed) {
   Make(TwoBundles());
   Start();

@@ -244,6 +244,47 @@ TEST_F(DriverLoopTest, WorkerThatAlwaysDies_FailsWithItsLog) {
   EXPECT_FALSE(result.bad_input);
 }
 
+// Between two deaths the group forms, restores and repeats step 3: that is no progress.
+TEST_F(DriverLoopTest, LearnerThatAlwaysDiesAtOneStep_EndsTheRun) {
+  fate_ = [](const WorkerId& worker, const v1::DriverMessage& command) {
+    const bool now = worker == WorkerId{v1::ROLE_LEARNER, 1} && command.has_train_step() &&
+                     command.train_step().fence().step() == 4;
+    return now ? FakeFate::kDie : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kFailed);
+  EXPECT_THAT(result.message, HasSubstr("learner-1 died 5 times"));
+  EXPECT_FALSE(result.bad_input);
+  EXPECT_EQ(result.next_step, 4);
+}
+
+TEST_F(DriverLoopTest, ExportThatAlwaysFails_EndsTheRun) {
+  fate_ = [](const WorkerId&, const v1::DriverMessage& command) {
+    return command.has_export_model() ? FakeFate::kDie : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kFailed);
+  EXPECT_THAT(result.message, HasSubstr("learner-0 died 5 times"));
+  EXPECT_FALSE(result.bad_input) << "exit status 1: the same job may work elsewhere";
+  EXPECT_EQ(result.next_step, 8);
+}
+
+// New steps in between forgive every death.
+TEST_F(DriverLoopTest, LearnerDiesOnceAtEveryStep_TheRunGoesOn) {
+  std::atomic<int64_t> next{0};
+  fate_ = [&next](const WorkerId& worker, const v1::DriverMessage& command) {
+    if (worker != WorkerId{v1::ROLE_LEARNER, 0} || !command.has_train_step()) {
+      return FakeFate::kLive;
+    }
+    int64_t step = command.train_step().fence().step();
+    return next.compare_exchange_strong(step, step + 1) ? FakeFate::kDie : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
+  EXPECT_EQ(result.weight_digest, CalmDigest(0));
+  EXPECT_EQ(next, 8);
+}
+
 TEST_F(DriverLoopTest, WorkerThatCannotUseItsInput_FailsAtOnce) {
   fate_ = [this](const WorkerId& worker, const v1::DriverMessage& command) {
     if (worker != WorkerId{v1::ROLE_LEARNER, 1} || !command.has_form_group())
