@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/time/clock.h"
 #include "common/base/random_id.h"
 #include "common/metrics/record_json.h"
 #include "common/rpc/build_version.h"
@@ -49,6 +50,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
 
   void OnStep(const v1::StepRecord& record) override {
     steps_.push_back(record.step());
+    if (record.step() == slow_step_) absl::SleepFor(absl::Milliseconds(1500));
     if (record.step() + 1 == stop_after_) stop_signals_ = 1;
   }
   void OnEval(const v1::EvalRecord& record) override { evals_.push_back(record.version()); }
@@ -122,6 +124,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
   std::function<FakeFate(const WorkerId&, const v1::DriverMessage&)> fate_;
   std::atomic<int> stop_signals_{0};
   int64_t stop_after_ = -1;
+  int64_t slow_step_ = -1;  // The driver's thread stands still after its commit.
   bool external_ = false;
   int external_ranks_ = 5;
   int spawned_ = 0;
@@ -210,6 +213,17 @@ TEST_F(DriverLoopTest, WorkerHangs_IsReplacedAfterItsLease) {
   EXPECT_EQ(result.weight_digest, CalmDigest(0));
   EXPECT_GE(spawned_, 6);
   EXPECT_THAT(notes_, ::testing::Contains(HasSubstr("lease_expired")));
+}
+
+TEST_F(DriverLoopTest, DriverStandsStill_NoWorkerIsBlamed) {
+  slow_step_ = 3;
+  ScheduleConfig config = SmallJob(0);
+  config.lease_floor_seconds = 1;
+  const RunResult result = Run(config);
+  ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
+  EXPECT_EQ(result.weight_digest, CalmDigest(0));
+  EXPECT_EQ(spawned_, 5);
+  EXPECT_THAT(notes_, ::testing::Not(::testing::Contains(HasSubstr("lease_expired"))));
 }
 
 TEST_F(DriverLoopTest, StopSignal_ChecksPointsAndResumesToTheSameWeights) {
