@@ -58,6 +58,17 @@ TEST(KilledRunTest, RunKilled_BeforeAndAfterACommit_SameWeights) {
   }
 }
 
+// Killed before its first epoch is on disk: there is nothing to resume, and the job starts anew.
+TEST(KilledRunTest, RunKilled_BeforeItBegan_TheSameCommandStartsAnew) {
+  SmallRun run("killed-at-start", Lag(0));
+  ASSERT_EQ(run.Start({"--failpoint", "driver:driver.journal.before_commit=kill@1"}),
+            128 + SIGKILL);
+  EXPECT_NE(run.Resume(), 0);
+  EXPECT_THAT(run.output(), HasSubstr("nothing had begun"));
+  ASSERT_EQ(run.Start(), 0) << run.output();
+  EXPECT_EQ(run.FinalWeights(), UndisturbedWeights(Lag(0)));
+}
+
 TEST(KilledRunTest, RunTerminated_FinishesTheStepAndResumesToSameWeights) {
   JobOptions options = Lag(1);
   options.steps = 12;

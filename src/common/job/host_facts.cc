@@ -18,13 +18,23 @@ int UsableCores() {
 }
 
 // Of the disk that holds `dir`, or will: its nearest ancestor that is there.
-int64_t FreeDiskBytes(const std::string& dir) {
+std::optional<int64_t> FreeDiskBytes(const std::string& dir) {
   std::error_code error;
   std::filesystem::path at = std::filesystem::absolute(dir, error);
   while (!std::filesystem::exists(at, error) && at.has_relative_path()) at = at.parent_path();
   struct statvfs info;
-  if (statvfs(at.c_str(), &info) != 0) return 0;
+  if (statvfs(at.c_str(), &info) != 0) return std::nullopt;
   return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
+}
+
+int64_t BytesIn(const std::string& dir) {
+  int64_t bytes = 0;
+  std::error_code error;
+  std::filesystem::recursive_directory_iterator at(dir, error);
+  for (; !error && at != std::filesystem::recursive_directory_iterator(); at.increment(error)) {
+    if (at->is_regular_file(error)) bytes += static_cast<int64_t>(at->file_size(error));
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -34,6 +44,7 @@ HostFacts ThisHost(const std::string& output_dir) {
   host.cores = UsableCores();
   host.memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   host.free_disk_bytes = FreeDiskBytes(output_dir);
+  host.checkpoint_bytes = BytesIn(output_dir + "/checkpoints");
   return host;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,11 @@ namespace retort::job {
 
 // What the plan must know of the machine; injected so that tests need none.
 struct HostFacts {
-  int cores = 1;                // That this process may use.
-  int64_t memory_bytes = 0;     // Of the host; 0: unknown.
-  int64_t free_disk_bytes = 0;  // Where output.dir lies or will lie.
+  int cores = 1;             // That this process may use.
+  int64_t memory_bytes = 0;  // Of the host; 0: unknown.
+  // Where output.dir lies or will lie; nullopt: unknown.
+  std::optional<int64_t> free_disk_bytes = std::nullopt;
+  int64_t checkpoint_bytes = 0;  // That lie in output.dir already: a resume writes over them.
 };
 HostFacts ThisHost(const std::string& output_dir);
 

@@ -133,13 +133,16 @@ absl::Status CheckDisk(const v1::JobSpec& spec, const FieldPositions& at, const 
   // last.
   const int64_t copies = int64_t{spec.output().keep()} + 1;
   const int64_t most = std::min<int64_t>(copies, plan.steps / spec.output().checkpoint_every() + 1);
-  const __int128 need = static_cast<__int128>(Product({plan.checkpoint_bytes, most})) + model_bytes;
-  if (host.free_disk_bytes == 0 || need <= host.free_disk_bytes) return absl::OkStatus();
-  return at.Error("output.dir",
-                  absl::StrCat("has ", BytesText(host.free_disk_bytes), " of free disk; expected ",
-                               BytesText(Product({plan.checkpoint_bytes, most})), " for ", most,
-                               " checkpoints and ", BytesText(model_bytes),
-                               " for the model; lower output.keep or choose another disk"));
+  const int64_t checkpoints = Product({plan.checkpoint_bytes, most});
+  // Those of the run that is resumed are among them.
+  const int64_t missing = checkpoints - std::min(checkpoints, host.checkpoint_bytes);
+  const __int128 need = static_cast<__int128>(missing) + model_bytes;
+  if (!host.free_disk_bytes || need <= *host.free_disk_bytes) return absl::OkStatus();
+  return at.Error(
+      "output.dir",
+      absl::StrCat("has ", BytesText(*host.free_disk_bytes), " of free disk; expected ",
+                   BytesText(missing), " for ", most, " checkpoints and ", BytesText(model_bytes),
+                   " for the model; lower output.keep or choose another disk"));
 }
 
 }  // namespace

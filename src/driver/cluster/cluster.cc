@@ -1,5 +1,6 @@
 #include "driver/cluster/cluster.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -217,10 +218,11 @@ void Cluster::NoteProgress(WorkerId worker) {
   if (it != places_.end()) it->second.deaths = 0;
 }
 
-std::vector<ClusterEffect> Cluster::OnTick(absl::Duration now) {
+std::vector<ClusterEffect> Cluster::OnTick(absl::Duration now, absl::Duration away) {
   std::vector<ClusterEffect> out;
   if (options_.external || shutting_down_) return out;
   for (auto& [worker, place] : places_) {
+    place.since = std::min(now, place.since + away);
     if (place.state == State::kSpawning && now - place.since > options_.hello_timeout) {
       place.state = State::kEnding;
       place.since = now;

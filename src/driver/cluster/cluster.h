@@ -64,7 +64,8 @@ class Cluster {
   // Proof of progress: its deaths are forgotten.
   void NoteProgress(WorkerId worker);
 
-  std::vector<ClusterEffect> OnTick(absl::Duration now);
+  // `away`: how long nobody listened since the tick before; no process is late for that.
+  std::vector<ClusterEffect> OnTick(absl::Duration now, absl::Duration away = absl::ZeroDuration());
 
   // No more respawns: ends are expected from now on.
   void BeginShutdown() { shutting_down_ = true; }

@@ -92,7 +92,8 @@ struct JournalEval {
   v1::EvalRecord record;
 };
 
-// `worker` got on with its work: what it did wrong before is forgiven.
+// `worker` got on with its work: what it did wrong before is forgiven. Of a learner: a step was
+// committed that never was before, or the model exported.
 struct ProgressNoted {
   WorkerId worker;
 };

@@ -5,6 +5,7 @@
 #include <string>
 #include <variant>
 
+#include "absl/time/time.h"
 #include "driver/cluster/worker_id.h"
 #include "retort/v1/control.pb.h"
 
@@ -25,7 +26,11 @@ struct WorkerSaid {
   std::string incarnation;
   v1::WorkerMessage message;
 };
-struct Tick {};
+struct Tick {
+  // How long the driver was away since the tick before, in a write to a slow disk say: it could not
+  // see what workers did, so their leases do not run meanwhile.
+  absl::Duration away = absl::ZeroDuration();
+};
 // Finish or drop the running step, checkpoint, end.
 struct StopRequested {};
 

@@ -83,8 +83,9 @@ void Scheduler::On(const WorkerSaid& said) {
   Refuse(worker, "a message that its role does not send");
 }
 
-void Scheduler::On(const Tick&) {
+void Scheduler::On(const Tick& tick) {
   for (WorkerPool* pool : {&rollouts_, &scorers_, &learners_}) {
+    pool->Excuse(tick.away, now_);
     for (const int index : pool->Expired(times_, now_)) {
       if (over_ || !pool->joined(index)) continue;  // Ended together with another one.
       const absl::Duration patience = times_.Patience(pool->task(index).phase);

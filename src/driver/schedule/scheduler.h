@@ -99,6 +99,7 @@ class Scheduler {
   void CommitStep();
   bool RanksAgree();
   bool CheckReplay(const CommitDigests& commit);
+  void NoteLearnerProgress();
   v1::StepRecord FinishRecord(const OpenStep& open);
   void ReleaseStep(const OpenStep& open);
   void OnCheckpointReport(int rank, const v1::CheckpointReport& report);

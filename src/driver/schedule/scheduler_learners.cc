@@ -121,7 +121,6 @@ void Scheduler::OnGroupReady() {
   if (!CheckPublished(group_.readies[0])) return;
   group_.phase = LearnerGroup::kIdle;
   group_.ready_in_epoch = true;
-  for (int rank = 0; rank < learners_.size(); ++rank) Emit(ProgressNoted{{v1::ROLE_LEARNER, rank}});
   OpenEvals();
   OpenSteps();
   group_.last_commit = now_;
@@ -200,7 +199,6 @@ void Scheduler::OnTrainReport(int rank, const v1::TrainReport& report) {
     return Refuse(id, "a stale TrainReport");
   }
   learners_.Finish(rank, true, times_, now_);
-  Emit(ProgressNoted{id});
   group_.train_reports[rank] = report;
   if (static_cast<int>(group_.train_reports.size()) == learners_.size()) CommitStep();
 }
@@ -257,6 +255,7 @@ void Scheduler::CommitStep() {
     commits_[current_] = commit;
     Emit(JournalCommit{current_, commit.weight_digest, commit.state_digest, commit.bad_step,
                        FinishRecord(open)});
+    NoteLearnerProgress();
   }
   ReleaseStep(open);
   group_.last_commit = now_;
@@ -266,6 +265,12 @@ void Scheduler::CommitStep() {
   group_.phase = LearnerGroup::kIdle;
   OpenEvals();
   OpenSteps();
+}
+
+// A group that forms, or repeats what was committed, may die at the same place for ever: only what
+// was never reached before forgives the ranks their deaths.
+void Scheduler::NoteLearnerProgress() {
+  for (int rank = 0; rank < learners_.size(); ++rank) Emit(ProgressNoted{{v1::ROLE_LEARNER, rank}});
 }
 
 v1::StepRecord Scheduler::FinishRecord(const OpenStep& open) {

@@ -29,7 +29,9 @@ void Scheduler::OnProgress(WorkerId worker, const v1::Progress& progress) {
     ++refused_;
     return;
   }
-  if (pool.Progress(worker.index, progress.units_done(), now_)) Emit(ProgressNoted{worker});
+  const bool grew = pool.Progress(worker.index, progress.units_done(), now_);
+  // A learner may get on with a step that was committed before: only a new commit counts for it.
+  if (grew && worker.role != v1::ROLE_LEARNER) Emit(ProgressNoted{worker});
 }
 
 std::string Scheduler::CheckRollout(const Task& task, const v1::RolloutReport& report) const {

@@ -86,6 +86,7 @@ void Scheduler::OnExportReport(const v1::ExportReport& report) {
   group_.phase = LearnerGroup::kIdle;
   group_.exported = true;
   group_.exported_path = report.path();
+  NoteLearnerProgress();
 }
 
 }  // namespace retort::driver

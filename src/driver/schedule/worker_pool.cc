@@ -1,5 +1,7 @@
 #include "driver/schedule/worker_pool.h"
 
+#include <algorithm>
+
 #include "common/base/check.h"
 
 namespace retort::driver {
@@ -61,6 +63,10 @@ bool WorkerPool::Progress(int index, int64_t units, absl::Duration now) {
   slot.units = units;
   slot.progressed = now;
   return true;
+}
+
+void WorkerPool::Excuse(absl::Duration away, absl::Duration now) {
+  for (Slot& slot : slots_) slot.progressed = std::min(now, slot.progressed + away);
 }
 
 std::vector<int> WorkerPool::Expired(const PhaseTimes& times, absl::Duration now) const {

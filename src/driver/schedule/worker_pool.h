@@ -57,6 +57,9 @@ class WorkerPool {
   // True if `units` grew since the last progress of this task.
   bool Progress(int index, int64_t units, absl::Duration now);
 
+  // Nobody listened for `away` until `now`: no lease ran down meanwhile.
+  void Excuse(absl::Duration away, absl::Duration now);
+
   // Workers whose task had no progress for longer than its phase's patience.
   std::vector<int> Expired(const PhaseTimes& times, absl::Duration now) const;
 

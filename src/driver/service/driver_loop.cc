@@ -15,6 +15,10 @@ namespace {
 
 constexpr int kMaxAgentDeaths = 5;  // In a row, without a commit in between.
 constexpr int kLogTailLines = 15;
+// A gap between two ticks above this is the driver's own absence, not that of workers.
+constexpr absl::Duration kAway = absl::Seconds(1);
+// Before a tick that many events at most are taken: those of a busy moment never are all.
+constexpr int kMaxEventsBeforeTick = 10000;
 
 ClusterOptions ClusterFor(const DriverLoopOptions& options) {
   ClusterOptions cluster;
@@ -53,15 +57,21 @@ RunResult DriverLoop::Run(rpc::AttachService* service, AgentLauncher* agent) {
   service_ = service;
   agent_ = agent;
   broker_socket_ = absl::StrCat("retort-", RandomHex(16));
-  next_tick_ = Now() + options_.tick;
+  last_tick_ = Now();
+  next_tick_ = last_tick_ + options_.tick;
   Perform(scheduler_.Start(Now()));
+  Check(options_.journal->Flush());  // A run has begun once its first epoch is on disk.
+  if (over_) agent_ = nullptr;  // Nobody to start, nobody to end.
   if (agent_ != nullptr) LaunchAgent();
   while (!over_) {
     std::optional<rpc::AttachEvent> event =
         queue_.Pop(std::max(next_tick_ - Now(), absl::ZeroDuration()));
     if (event.has_value()) std::visit([this](const auto& e) { On(e); }, *event);
     SeeStopSignals();
-    if (!over_ && Now() >= next_tick_) OnTick();
+    if (!over_ && Now() >= next_tick_) {
+      HandleQueued();
+      if (!over_) OnTick();
+    }
   }
   if (options_.observer != nullptr) options_.observer->OnState(State());
   result_.next_step = scheduler_.snapshot().committed_steps;
@@ -96,13 +106,27 @@ void DriverLoop::SeeStopSignals() {
   }
 }
 
+// What workers said while the driver was away counts before a tick ends their leases.
+void DriverLoop::HandleQueued() {
+  for (int i = 0; i < kMaxEventsBeforeTick && !over_; ++i) {
+    const std::optional<rpc::AttachEvent> event = queue_.Pop(absl::ZeroDuration());
+    if (!event.has_value()) return;
+    std::visit([this](const auto& e) { On(e); }, *event);
+  }
+}
+
 void DriverLoop::OnTick() {
-  next_tick_ = Now() + options_.tick;
+  const absl::Duration gap = Now() - std::exchange(last_tick_, Now());
+  const absl::Duration away = gap > kAway ? gap : absl::ZeroDuration();
+  if (away > absl::ZeroDuration()) {
+    LogWarning("driver was away seconds={}", absl::ToDoubleSeconds(away));
+  }
+  next_tick_ = last_tick_ + options_.tick;
   if (agent_ != nullptr) {
     if (const auto end = agent_->TakeEnd()) LoseAgent(*end);
   }
-  if (!over_) Perform(cluster_.OnTick(Now()));
-  if (!over_) Feed(Tick{});
+  if (!over_) Perform(cluster_.OnTick(Now(), away));
+  if (!over_) Feed(Tick{away});
   Check(options_.journal->Flush());
   if (options_.observer != nullptr) options_.observer->OnState(State());
 }

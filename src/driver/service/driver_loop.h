@@ -71,6 +71,7 @@ class DriverLoop {
   void On(const rpc::ConnectionClosed& closed);
   void OnAgentHello(rpc::ConnectionId connection, const v1::Hello& hello);
   void SeeStopSignals();
+  void HandleQueued();
   void OnTick();
   void LoseAgent(const std::string& cause);
   void LaunchAgent();
@@ -123,7 +124,7 @@ class DriverLoop {
   std::string broker_socket_;
   int64_t received_bytes_ = 0;
   std::string last_refusal_;
-  absl::Duration next_tick_;
+  absl::Duration last_tick_, next_tick_;
   int signals_seen_ = 0;
   bool over_ = false;
   bool shutting_down_ = false;

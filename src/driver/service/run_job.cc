@@ -34,6 +34,12 @@ struct Prepared {
   std::unique_ptr<Journal> journal;
 };
 
+absl::Status FillFolder(Prepared& run) {
+  RETORT_RETURN_IF_ERROR(WriteFileAtomically(run.folder->job(), job::JobToYaml(run.identity.spec)));
+  RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Create(run.folder->journal(), run.identity));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Prepared> PrepareNew(const RunJobOptions& options) {
   Prepared run;
   RETORT_ASSIGN_OR_RETURN(const job::LoadedJob loaded,
@@ -42,15 +48,18 @@ absl::StatusOr<Prepared> PrepareNew(const RunJobOptions& options) {
   const std::string& dir = loaded.spec.output().dir();
   RETORT_ASSIGN_OR_RETURN(run.plan,
                           job::MakePlan(loaded.spec, loaded.positions, job::ThisHost(dir)));
-  RETORT_RETURN_IF_ERROR(job::CheckOutputDir(loaded.spec, loaded.positions));
+  if (!IsUnbegun(dir)) {
+    RETORT_RETURN_IF_ERROR(job::CheckOutputDir(loaded.spec, loaded.positions));
+  }
   RETORT_ASSIGN_OR_RETURN(run.setup, SetUpJob(loaded.spec, run.plan, dir, options.external));
   run.identity.job_id = RandomHex(16);
   RETORT_ASSIGN_OR_RETURN(run.identity.inputs, IdentifyInputs(loaded.spec, run.plan));
   RETORT_ASSIGN_OR_RETURN(RunFolder folder, RunFolder::Create(dir));
   run.folder = std::make_unique<RunFolder>(std::move(folder));
-  RETORT_RETURN_IF_ERROR(WriteFileAtomically(run.folder->job(), job::JobToYaml(loaded.spec)));
-  RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Create(run.folder->journal(), run.identity));
-  return run;
+  const absl::Status filled = FillFolder(run);
+  if (filled.ok()) return run;
+  RETORT_RETURN_IF_ERROR(RemoveRecursively(dir));
+  return filled;
 }
 
 // The metrics file is for people: after a crash it is written again from the journal.
@@ -80,7 +89,8 @@ absl::StatusOr<Prepared> PrepareResume(const RunJobOptions& options) {
   run.folder = std::make_unique<RunFolder>(std::move(folder));
   RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Open(run.folder->journal()));
   RETORT_ASSIGN_OR_RETURN(run.identity, run.journal->ReadIdentity());
-  RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(run.identity.spec));
+  RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(run.identity.spec, job::FieldPositions(),
+                                                  job::ThisHost(run.folder->path())));
   JobIdentity now;
   RETORT_ASSIGN_OR_RETURN(now.inputs, IdentifyInputs(run.identity.spec, run.plan));
   RETORT_RETURN_IF_ERROR(CheckSameInputs(run.identity, now));

@@ -65,7 +65,6 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path
                              .Bind(3, inputs)
                              .Bind(4, NowMillis())
                              .Run());
-  RETORT_RETURN_IF_ERROR(journal->Flush());
   RETORT_RETURN_IF_ERROR(journal->PrepareWrites());
   return journal;
 }

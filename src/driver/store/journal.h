@@ -53,9 +53,12 @@ struct OpenWorker {
 // Not thread-safe. All errors name the file; after an error the journal must not be used any more.
 class Journal {
  public:
-  // Makes the tables in a new file. ALREADY_EXISTS if `path` is there.
+  // Makes the tables in a new file. ALREADY_EXISTS if `path` is there. They are there with the
+  // first Flush, which must have the first epoch: a journal has both or neither.
   static absl::StatusOr<std::unique_ptr<Journal>> Create(const std::string& path,
                                                          const JobIdentity& identity);
+  // Whether an epoch was journaled at `path`. An error if that cannot be known.
+  static absl::StatusOr<bool> HasBegun(const std::string& path);
   // DATA_LOSS naming the table that is missing or has another version.
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& path);
 

@@ -14,6 +14,20 @@ absl::Status Journal::Damaged(absl::string_view what) const {
       absl::StrCat(path_, ": ", what, "; the run cannot be resumed from this journal"));
 }
 
+absl::StatusOr<bool> Journal::HasBegun(const std::string& path) {
+  RETORT_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
+                          Database::Open(path, /*must_exist=*/true));
+  RETORT_ASSIGN_OR_RETURN(Statement tables,
+                          database->Prepare("SELECT COUNT(*) FROM sqlite_master"));
+  RETORT_RETURN_IF_ERROR(tables.Step().status());
+  if (tables.Int(0) == 0) return false;
+  RETORT_ASSIGN_OR_RETURN(
+      Statement rows,
+      database->Prepare("SELECT (SELECT COUNT(*) FROM epochs) + (SELECT COUNT(*) FROM commits)"));
+  RETORT_RETURN_IF_ERROR(rows.Step().status());
+  return rows.Int(0) > 0;
+}
+
 absl::StatusOr<JobIdentity> Journal::ReadIdentity() {
   RETORT_ASSIGN_OR_RETURN(Statement job,
                           database_->Prepare("SELECT job_id, spec, inputs FROM job"));

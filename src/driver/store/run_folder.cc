@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "driver/store/journal.h"
 
 namespace retort::driver {
 namespace {
@@ -23,35 +25,80 @@ absl::StatusOr<UniqueFd> Lock(const std::string& path) {
   return fd;
 }
 
+bool Contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// What a run makes before its first epoch is journaled.
+const std::vector<std::string>& NamesOfAStart() {
+  static const auto* const names = new std::vector<std::string>{
+      "lock",           "logs",           "checkpoints",        "job.yaml",
+      "job.yaml.tmp",   "token",          "token.tmp",          "journal.db",
+      "journal.db-wal", "journal.db-shm", "journal.db-journal", "metrics.jsonl"};
+  return *names;
+}
+
+absl::Status HoldsOther(const std::string& path, const std::vector<std::string>& names) {
+  if (Contains(names, "journal.db")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("output.dir ", path, " holds a run already; go on with `retort run --resume ",
+                     path, "`, or choose another folder"));
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("output.dir ", path, " is not empty (", names[0], "); choose another folder"));
+}
+
 }  // namespace
 
+bool IsUnbegun(const std::string& path) {
+  const auto names = ListDirectory(path);
+  if (!names.ok() || !Contains(*names, "lock")) return false;
+  for (const std::string& name : *names) {
+    if (!Contains(NamesOfAStart(), name)) return false;
+  }
+  // Doubt counts as begun: what is unbegun may be removed.
+  const auto checkpoints = ListDirectory(path + "/checkpoints");
+  if (checkpoints.ok() ? !checkpoints->empty() : FileExists(path + "/checkpoints")) return false;
+  if (Contains(*names, "metrics.jsonl") && FileSize(path + "/metrics.jsonl").value_or(1) != 0) {
+    return false;
+  }
+  if (!Contains(*names, "journal.db")) return true;
+  const absl::StatusOr<bool> begun = Journal::HasBegun(path + "/journal.db");
+  return begun.ok() && !*begun;
+}
+
 absl::StatusOr<RunFolder> RunFolder::Create(const std::string& path) {
+  std::vector<std::string> names;
   if (FileExists(path)) {
-    RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
-    if (std::find(names.begin(), names.end(), "journal.db") != names.end()) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "output.dir ", path, " holds a run already; go on with `retort run --resume ", path,
-          "`, or choose another folder"));
-    }
-    if (!names.empty()) {
-      return absl::FailedPreconditionError(absl::StrCat("output.dir ", path, " is not empty (",
-                                                        names[0], "); choose another folder"));
-    }
+    RETORT_ASSIGN_OR_RETURN(names, ListDirectory(path));
+    if (!names.empty() && !IsUnbegun(path)) return HoldsOther(path, names);
   }
   RETORT_RETURN_IF_ERROR(MakeDirectories(path, 0700));
   RETORT_ASSIGN_OR_RETURN(UniqueFd lock, Lock(path + "/lock"));
-  RunFolder folder(path, std::move(lock));
-  RETORT_RETURN_IF_ERROR(MakeDirectories(folder.logs(), 0700));
-  RETORT_RETURN_IF_ERROR(MakeDirectories(folder.checkpoints(), 0700));
-  return folder;
+  if (!names.empty()) {
+    if (!IsUnbegun(path)) return HoldsOther(path, names);  // It began while nobody held the lock.
+    RETORT_RETURN_IF_ERROR(RemoveAllBut(path, {"lock"}));
+  }
+  return MakeFolders(path, std::move(lock));
 }
 
 absl::StatusOr<RunFolder> RunFolder::Open(const std::string& path) {
-  if (!FileExists(path + "/journal.db")) {
+  const bool has_journal = FileExists(path + "/journal.db");
+  if (!has_journal && !IsUnbegun(path)) {
     return absl::NotFoundError(
         absl::StrCat(path, " holds no journal.db; --resume needs the folder of an earlier run"));
   }
   RETORT_ASSIGN_OR_RETURN(UniqueFd lock, Lock(path + "/lock"));
+  if (IsUnbegun(path)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path,
+        ": nothing had begun when this run ended; start its job again with `retort run JOB`, "
+        "which uses this folder anew"));
+  }
+  return MakeFolders(path, std::move(lock));
+}
+
+absl::StatusOr<RunFolder> RunFolder::MakeFolders(const std::string& path, UniqueFd lock) {
   RunFolder folder(path, std::move(lock));
   RETORT_RETURN_IF_ERROR(MakeDirectories(folder.logs(), 0700));
   RETORT_RETURN_IF_ERROR(MakeDirectories(folder.checkpoints(), 0700));

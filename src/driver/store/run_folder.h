@@ -16,10 +16,11 @@ namespace retort::driver {
 // the process dies.
 class RunFolder {
  public:
-  // Makes the folder (0700) and its sub-folders. FAILED_PRECONDITION if it holds a run or anything
-  // else.
+  // Makes the folder (0700) and its sub-folders; one that is unbegun is emptied first.
+  // FAILED_PRECONDITION if it holds a run or anything else.
   static absl::StatusOr<RunFolder> Create(const std::string& path);
-  // NOT_FOUND if there is no journal; FAILED_PRECONDITION if another process runs in it.
+  // NOT_FOUND if there is no journal; FAILED_PRECONDITION if another process runs in it, or nothing
+  // had begun.
   static absl::StatusOr<RunFolder> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -34,11 +35,16 @@ class RunFolder {
   std::string LogOf(const WorkerId& worker) const { return logs() + "/" + NameOf(worker) + ".log"; }
 
  private:
+  static absl::StatusOr<RunFolder> MakeFolders(const std::string& path, UniqueFd lock);
   RunFolder(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
 
   std::string path_;
   UniqueFd lock_;
 };
+
+// Whether `path` holds what a run leaves that ended before its first epoch was journaled, and
+// nothing else.
+bool IsUnbegun(const std::string& path);
 
 // The last `lines` lines of a file of any size, without a trailing newline; "" if it cannot be
 // read.

@@ -73,6 +73,15 @@ v1::Hello MakeHello(const DriverSessionOptions& options, const std::string& arti
   return hello;
 }
 
+// A driver that refuses this process (another build, no such place in its plan, another token) will
+// refuse it again: INVALID_ARGUMENT ends the process as bad input does. One that is not there yet,
+// or has replaced this process, answers with other codes, and a new process may do better.
+absl::Status Refusal(const absl::Status& welcome) {
+  if (!absl::IsFailedPrecondition(welcome) && !absl::IsUnauthenticated(welcome)) return welcome;
+  return absl::InvalidArgumentError(
+      absl::StrCat("the driver refused this process: ", welcome.message()));
+}
+
 // Calls `on_termination` on its own thread when SIGTERM comes; the destructor ends the thread.
 class TerminationWatch {
  public:
@@ -127,7 +136,7 @@ class DriverSession::Impl {
       client_->StopWaiting();
       Stop();
     });
-    return client_->AwaitWelcome();
+    return Refusal(client_->AwaitWelcome());
   }
 
   absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand() {

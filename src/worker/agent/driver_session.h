@@ -50,7 +50,8 @@ class DriverSession {
  public:
   // Serves artifacts, dials the driver, says Hello, waits for Welcome. Errors:
   // AttachClient::Connect's, those of the host identity, and INVALID_ARGUMENT or
-  // FAILED_PRECONDITION for addresses (off loopback needs `artifact_listen` and TLS).
+  // FAILED_PRECONDITION for addresses (off loopback needs `artifact_listen` and TLS); also
+  // INVALID_ARGUMENT if the driver refuses this process for good.
   static absl::StatusOr<std::unique_ptr<DriverSession>> Connect(
       const DriverSessionOptions& options);
   ~DriverSession();

@@ -53,7 +53,7 @@ class RolloutRole {
   absl::Status Act(const v1::RolloutLease& lease);
   absl::StatusOr<GeneratedBundle> Generate(const model::Model& model,
                                            const v1::RolloutLease& lease);
-  absl::StatusOr<v1::WorkerMessage> ReportOf(const v1::RolloutLease& lease,
+  absl::StatusOr<v1::WorkerMessage> ReportOf(const v1::RolloutLease& lease, const Digest& weights,
                                              const GeneratedBundle& bundle);
 
   DriverSession& session_;
@@ -154,7 +154,7 @@ absl::Status RolloutRole::Act(const v1::RolloutLease& lease) {
   RETORT_ASSIGN_OR_RETURN(const GeneratedBundle bundle, Generate(*installed.model, lease));
   const absl::Duration took = Clock::Real()->Now() - start;
   RETORT_RETURN_IF_ERROR(installer->StillHolds());
-  RETORT_ASSIGN_OR_RETURN(v1::WorkerMessage message, ReportOf(lease, bundle));
+  RETORT_ASSIGN_OR_RETURN(v1::WorkerMessage message, ReportOf(lease, installed.digest, bundle));
   message.mutable_rollout_report()->set_generate_seconds(absl::ToDoubleSeconds(took));
   message.mutable_rollout_report()->set_install_seconds(
       absl::ToDoubleSeconds(installed.install_time));
@@ -206,6 +206,7 @@ absl::StatusOr<GeneratedBundle> RolloutRole::Generate(const model::Model& model,
 }
 
 absl::StatusOr<v1::WorkerMessage> RolloutRole::ReportOf(const v1::RolloutLease& lease,
+                                                        const Digest& weights,
                                                         const GeneratedBundle& bundle) {
   const artifact::Rollout& rollout = bundle.rollout;
   v1::WorkerMessage message;
@@ -213,7 +214,7 @@ absl::StatusOr<v1::WorkerMessage> RolloutRole::ReportOf(const v1::RolloutLease& 
   *report.mutable_fence() = lease.fence();
   *report.mutable_bundle() = lease.bundle();
   report.set_version(lease.version());
-  report.set_version_digest(lease.version_digest());
+  report.set_version_digest(weights.ToHex());
   report.set_generated_tokens(bundle.generated_tokens);
   for (v1::SampleText& text :
        SampleTexts(bundle, SampleTextsOf(session_.welcome().spec(), lease.bundle()))) {

@@ -100,7 +100,8 @@ class FetchingInstaller : public Installer {
     Digest digest;
   };
 
-  absl::Status FetchOnce(const VersionRequest& request, absl::Duration patience);
+  // The digest of what came.
+  absl::StatusOr<Digest> FetchOnce(const VersionRequest& request, absl::Duration patience);
 
   const tensor::ParameterArena arena_;
   const absl::Span<float> weights_;  // The whole arena: it has no value head.
@@ -109,7 +110,8 @@ class FetchingInstaller : public Installer {
   std::optional<Installed> installed_;
 };
 
-absl::Status FetchingInstaller::FetchOnce(const VersionRequest& request, absl::Duration patience) {
+absl::StatusOr<Digest> FetchingInstaller::FetchOnce(const VersionRequest& request,
+                                                    absl::Duration patience) {
   const absl::Duration start = Clock::Real()->Now();
   const int64_t bytes = static_cast<int64_t>(weights_.size()) * kFloatBytes;
   const absl::Duration deadline =
@@ -118,7 +120,8 @@ absl::Status FetchingInstaller::FetchOnce(const VersionRequest& request, absl::D
   RETORT_RETURN_IF_ERROR(
       fetch_(request.holder, WeightArtifactId(request.version, request.min_epoch, request.digest),
              deadline, sink.AsSink()));
-  if (const Digest got = DigestOfWeights(weights_); got != request.digest) {
+  const Digest got = DigestOfWeights(weights_);
+  if (got != request.digest) {
     return absl::DataLossError(absl::StrCat("the weights from ", request.holder, " hash to ",
                                             got.ToHex(), ", expected ", request.digest.ToHex()));
   }
@@ -126,7 +129,7 @@ absl::Status FetchingInstaller::FetchOnce(const VersionRequest& request, absl::D
   RETORT_RETURN_IF_ERROR(CompareCanaries(sink.canary(), canary, CanaryRule::kWithinTolerance));
   LogInfo("weights fetched version={} from={} bytes={} seconds={}", request.version, request.holder,
           bytes, absl::ToDoubleSeconds(Clock::Real()->Now() - start));
-  return absl::OkStatus();
+  return got;
 }
 
 absl::StatusOr<InstalledVersion> FetchingInstaller::Install(const VersionRequest& request) {
@@ -134,24 +137,25 @@ absl::StatusOr<InstalledVersion> FetchingInstaller::Install(const VersionRequest
   // nothing.
   if (installed_.has_value() && installed_->version == request.version &&
       installed_->digest == request.digest) {
-    return InstalledVersion{&model_, absl::ZeroDuration()};
+    return InstalledVersion{&model_, installed_->digest, absl::ZeroDuration()};
   }
   installed_.reset();
   const absl::Duration end = Clock::Real()->Now() + request.timeout;
   while (true) {
     const absl::Duration start = Clock::Real()->Now();
-    const absl::Status fetched = FetchOnce(request, std::max(end - start, absl::ZeroDuration()));
+    const absl::StatusOr<Digest> fetched =
+        FetchOnce(request, std::max(end - start, absl::ZeroDuration()));
     if (fetched.ok()) {
-      installed_ = Installed{request.version, request.digest};
-      return InstalledVersion{&model_, Clock::Real()->Now() - start};
+      installed_ = Installed{request.version, *fetched};
+      return InstalledVersion{&model_, *fetched, Clock::Real()->Now() - start};
     }
     const std::string what = absl::StrCat("policy version ", request.version);
-    if (!MayCome(fetched)) return WithContext(fetched, what);
+    if (!MayCome(fetched.status())) return WithContext(fetched.status(), what);
     const absl::Duration left = end - Clock::Real()->Now();
     if (left <= absl::ZeroDuration()) {
       return absl::DeadlineExceededError(
           absl::StrCat(what, " could not be fetched from ", request.holder, " within ",
-                       absl::FormatDuration(request.timeout), ": ", fetched.message()));
+                       absl::FormatDuration(request.timeout), ": ", fetched.status().message()));
     }
     absl::SleepFor(std::min(kRetryPause, left));
   }

@@ -51,7 +51,10 @@ absl::StatusOr<InstalledVersion> RingInstaller::Install(const VersionRequest& re
   const bool same = installed_.has_value() && installed_->version == request.version &&
                     installed_->digest == request.digest &&
                     installed_->epoch >= request.min_epoch && reader_.StillHolds(*installed_);
-  if (same) return InstalledVersion{&ModelAt(installed_->weights), absl::ZeroDuration()};
+  if (same) {
+    return InstalledVersion{&ModelAt(installed_->weights), installed_->digest,
+                            absl::ZeroDuration()};
+  }
 
   installed_.reset();
   RETORT_ASSIGN_OR_RETURN(ring::WeightView view, reader_.Acquire({.version = request.version,
@@ -65,7 +68,7 @@ absl::StatusOr<InstalledVersion> RingInstaller::Install(const VersionRequest& re
   RETORT_RETURN_IF_ERROR(WithContext(CompareCanaries(view.canary, canary, CanaryRule::kBitwise),
                                      absl::StrCat("policy version ", request.version)));
   installed_ = std::move(view);
-  return InstalledVersion{&model, Clock::Real()->Now() - start};
+  return InstalledVersion{&model, installed_->digest, Clock::Real()->Now() - start};
 }
 
 absl::Status RingInstaller::StillHolds() const {

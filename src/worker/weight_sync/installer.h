@@ -33,6 +33,7 @@ inline constexpr int64_t kSlowestFetch = int64_t{8} << 20;  // Bytes per second.
 struct InstalledVersion {
   const model::Model* model =
       nullptr;                  // Owned by the installer; weights valid while StillHolds is OK.
+  Digest digest;                // Of the weights that `model` has; not what the request asked for.
   absl::Duration install_time;  // Of this call, without waiting for the publisher; zero when the
                                 // version was installed already.
 };

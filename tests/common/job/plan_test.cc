@@ -339,6 +339,23 @@ TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
               StartsWith("job.yaml:10:8: output.dir has 1000 B of free disk; expected "));
 }
 
+TEST_F(PlanTest, MakePlan_FreeDisk_FullIsNotUnknownAndCheckpointsThatAreThereCount) {
+  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4"};
+  host_.free_disk_bytes = 0;
+  EXPECT_THAT(ErrorOf(kPpoJob, overrides),
+              StartsWith("job.yaml:10:8: output.dir has 0 B of free disk; expected "));
+  host_.checkpoint_bytes = int64_t{1} << 40;
+  EXPECT_THAT(ErrorOf(kPpoJob, overrides), HasSubstr("expected 0 B for "))
+      << "the model is to come";
+  host_.free_disk_bytes = int64_t{1} << 20;
+  const auto job = ParseJob(kPpoJob, "job.yaml", folder_, overrides);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(MakePlan(job->spec, job->positions, host_).ok());
+  host_.free_disk_bytes = std::nullopt;
+  host_.checkpoint_bytes = 0;
+  EXPECT_TRUE(MakePlan(job->spec, job->positions, host_).ok());
+}
+
 TEST_F(PlanTest, MakePlan_WhatAUserShouldKnow_IsANote) {
   struct Case {
     std::vector<std::string> overrides;
@@ -416,7 +433,14 @@ TEST(HostFactsTest, ThisHost_FolderThatIsNotThereYet_ItsDisk) {
   const HostFacts host = ThisHost(testing::TempDir() + "/not/there/yet");
   EXPECT_GE(host.cores, 1);
   EXPECT_GT(host.memory_bytes, 0);
-  EXPECT_GT(host.free_disk_bytes, 0);
+  EXPECT_GT(host.free_disk_bytes.value_or(0), 0);
+  EXPECT_EQ(host.checkpoint_bytes, 0);
+}
+
+TEST_F(PlanTest, ThisHost_FolderOfARun_CountsItsCheckpoints) {
+  ASSERT_TRUE(MakeDirectories(folder_ + "/run/checkpoints/step-2").ok());
+  Write("run/checkpoints/step-2/policy", "12345");
+  EXPECT_EQ(ThisHost(folder_ + "/run").checkpoint_bytes, 5);
 }
 
 }  // namespace

@@ -86,6 +86,14 @@ class SchedulerTest : public ::testing::Test {
     Ready(kLearner0);
     Ready(kLearner1);
   }
+  // A learner is lost before the first checkpoint: everything is done again in a new epoch.
+  void RestartLearners() {
+    Lose(kLearner0);
+    Join(kLearner0);
+    Join(kLearner1);
+    Ready(kLearner0);
+    Ready(kLearner1);
+  }
   // Answers the rollout lease that `worker` has now.
   v1::WorkerMessage RolloutAnswer(WorkerId worker) {
     const v1::RolloutLease& lease = sent_[worker].rollout_lease();

@@ -65,6 +65,39 @@ TEST_F(SchedulerTest, RanksDisagree_StopsNamingBothDigests) {
   EXPECT_THAT(Failure(), HasSubstr(DigestText(999)));
 }
 
+// Equal weights with other moments part ways at the next step.
+TEST_F(SchedulerTest, RanksDisagreeInStateAlone_StopsNamingBoth) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  Say(kLearner0, TrainAnswer(kLearner0));
+  v1::WorkerMessage other = TrainAnswer(kLearner1);
+  other.mutable_train_report()->set_state_digest("moments");
+  Say(kLearner1, other);
+  EXPECT_THAT(All<JournalCommit>(), IsEmpty());
+  EXPECT_THAT(Failure(), HasSubstr("the learner ranks disagree after step 0"));
+  EXPECT_THAT(Failure(), HasSubstr("moments"));
+}
+
+TEST_F(SchedulerTest, ReplayedStepEndsWithAnotherState_StopsNamingBoth) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  Train();
+  RestartLearners();
+  Report(kRollout0);  // The leases of epoch 1.
+  Report(kRollout1);
+  FillStep();
+  for (const WorkerId learner : {kLearner0, kLearner1}) {
+    ASSERT_TRUE(sent_[learner].has_train_step());
+    v1::WorkerMessage answer = TrainAnswer(learner);
+    answer.mutable_train_report()->set_state_digest("moments");
+    Say(learner, answer);
+  }
+  EXPECT_THAT(Failure(), HasSubstr("divergence: step 0 ended with state moments in this replay and "
+                                   "with state when it was committed"));
+}
+
 TEST_F(SchedulerTest, LearnersOnTwoHosts_RefusedUnlessTheyReduceOverMpi) {
   host_[kLearner0] = "a";
   host_[kLearner1] = "b";

@@ -191,21 +191,75 @@ TEST_F(SchedulerTest, LearnerLost_AllRanksAreReplacedAndTheRunRewinds) {
   EXPECT_EQ(sent_[kRollout0].rollout_lease().bundle().step(), 2);
 }
 
+TEST_F(SchedulerTest, LearnerProgress_OnlyByAStepThatWasNeverCommitted) {
+  const auto noted = [this] { return All<ProgressNoted>().size(); };
+  const auto show_progress = [&] {
+    v1::WorkerMessage progress;
+    *progress.mutable_progress()->mutable_fence() = sent_[kLearner0].train_step().fence();
+    progress.mutable_progress()->set_units_done(1);
+    Say(kLearner0, progress);
+  };
+  Make(TwoBundles());
+  Start();
+  EXPECT_EQ(noted(), 0u) << "of forming";
+  FillStep();
+  show_progress();
+  EXPECT_EQ(noted(), 0u) << "inside a step";
+  Train();
+  EXPECT_EQ(noted(), 2u) << "of each rank";
+  RestartLearners();
+  EXPECT_EQ(noted(), 0u);
+  Report(kRollout0);  // The leases of epoch 1.
+  Report(kRollout1);
+  FillStep();
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  Train();
+  EXPECT_EQ(noted(), 0u) << "of a replayed step";
+}
+
 TEST_F(SchedulerTest, ReportOfAnEarlierEpoch_RefusedAndItsWorkerFreed) {
   Make(TwoBundles());
   Start();
   const v1::WorkerMessage old = RolloutAnswer(kRollout0);
-  Lose(kLearner0);
-  Join(kLearner0);
-  Join(kLearner1);
-  Ready(kLearner0);
-  Ready(kLearner1);
+  RestartLearners();
   EXPECT_FALSE(Sent(kRollout0, v1::DriverMessage::kRolloutLease))
       << "still busy with the old lease";
   Say(kRollout0, old);
   EXPECT_EQ(scheduler_->snapshot().refused_messages, 1);
   ASSERT_TRUE(Sent(kRollout0, v1::DriverMessage::kRolloutLease));
   EXPECT_EQ(sent_[kRollout0].rollout_lease().fence().epoch(), 2u);
+}
+
+// Step and attempt begin anew with an epoch: only the epoch tells the two leases apart.
+TEST_F(SchedulerTest, ReportOfAnEarlierEpoch_SameStepAndAttemptAsTheNewLease_Refused) {
+  Make(TwoBundles());
+  Start();
+  const v1::WorkerMessage old = RolloutAnswer(kRollout0);
+  RestartLearners();
+  Say(kRollout0, old);  // Frees the worker, which is leased the same bundle again.
+  const v1::Fence& fence = sent_[kRollout0].rollout_lease().fence();
+  ASSERT_EQ(fence.epoch(), 2u);
+  ASSERT_EQ(fence.step(), old.rollout_report().fence().step());
+  ASSERT_EQ(fence.attempt(), old.rollout_report().fence().attempt());
+  Say(kRollout0, old);
+  EXPECT_EQ(scheduler_->snapshot().refused_messages, 2);
+  EXPECT_THAT(All<JournalBundle>(), IsEmpty());
+  Report(kRollout0);
+  EXPECT_FALSE(All<JournalBundle>().empty());
+}
+
+TEST_F(SchedulerTest, DriverWasAway_LeasesDoNotRunMeanwhile) {
+  Make(TwoBundles());
+  Start();
+  now_ += absl::Seconds(40);
+  Handle(Tick{absl::Seconds(40)});
+  EXPECT_THAT(All<KillWorker>(), IsEmpty());
+  now_ += absl::Seconds(9);
+  Handle(Tick{});
+  EXPECT_THAT(All<KillWorker>(), IsEmpty());
+  now_ += absl::Seconds(2);
+  Handle(Tick{});
+  EXPECT_EQ(All<KillWorker>().size(), 2u) << "no lease is longer than its patience";
 }
 
 TEST_F(SchedulerTest, NoProgress_LeaseExpiresAndTheWorkerIsReplaced) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/time/clock.h"
 #include "common/base/random_id.h"
 #include "common/metrics/record_json.h"
 #include "common/rpc/build_version.h"
@@ -49,6 +50,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
 
   void OnStep(const v1::StepRecord& record) override {
     steps_.push_back(record.step());
+    if (record.step() == slow_step_) absl::SleepFor(absl::Milliseconds(1500));
     if (record.step() + 1 == stop_after_) stop_signals_ = 1;
   }
   void OnEval(const v1::EvalRecord& record) override { evals_.push_back(record.version()); }
@@ -122,6 +124,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
   std::function<FakeFate(const WorkerId&, const v1::DriverMessage&)> fate_;
   std::atomic<int> stop_signals_{0};
   int64_t stop_after_ = -1;
+  int64_t slow_step_ = -1;  // The driver's thread stands still after its commit.
   bool external_ = false;
   int external_ranks_ = 5;
   int spawned_ = 0;
@@ -212,6 +215,17 @@ TEST_F(DriverLoopTest, WorkerHangs_IsReplacedAfterItsLease) {
   EXPECT_THAT(notes_, ::testing::Contains(HasSubstr("lease_expired")));
 }
 
+TEST_F(DriverLoopTest, DriverStandsStill_NoWorkerIsBlamed) {
+  slow_step_ = 3;
+  ScheduleConfig config = SmallJob(0);
+  config.lease_floor_seconds = 1;
+  const RunResult result = Run(config);
+  ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
+  EXPECT_EQ(result.weight_digest, CalmDigest(0));
+  EXPECT_EQ(spawned_, 5);
+  EXPECT_THAT(notes_, ::testing::Not(::testing::Contains(HasSubstr("lease_expired"))));
+}
+
 TEST_F(DriverLoopTest, StopSignal_ChecksPointsAndResumesToTheSameWeights) {
   for (const int lag : {0, 1}) {
     fs::remove_all(dir_);
@@ -242,6 +256,47 @@ TEST_F(DriverLoopTest, WorkerThatAlwaysDies_FailsWithItsLog) {
   EXPECT_THAT(result.message, HasSubstr("scorer-0 died 5 times"));
   EXPECT_THAT(result.log_tail, HasSubstr("out of memory"));
   EXPECT_FALSE(result.bad_input);
+}
+
+// Between two deaths the group forms, restores and repeats step 3: that is no progress.
+TEST_F(DriverLoopTest, LearnerThatAlwaysDiesAtOneStep_EndsTheRun) {
+  fate_ = [](const WorkerId& worker, const v1::DriverMessage& command) {
+    const bool now = worker == WorkerId{v1::ROLE_LEARNER, 1} && command.has_train_step() &&
+                     command.train_step().fence().step() == 4;
+    return now ? FakeFate::kDie : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kFailed);
+  EXPECT_THAT(result.message, HasSubstr("learner-1 died 5 times"));
+  EXPECT_FALSE(result.bad_input);
+  EXPECT_EQ(result.next_step, 4);
+}
+
+TEST_F(DriverLoopTest, ExportThatAlwaysFails_EndsTheRun) {
+  fate_ = [](const WorkerId&, const v1::DriverMessage& command) {
+    return command.has_export_model() ? FakeFate::kDie : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kFailed);
+  EXPECT_THAT(result.message, HasSubstr("learner-0 died 5 times"));
+  EXPECT_FALSE(result.bad_input) << "exit status 1: the same job may work elsewhere";
+  EXPECT_EQ(result.next_step, 8);
+}
+
+// New steps in between forgive every death.
+TEST_F(DriverLoopTest, LearnerDiesOnceAtEveryStep_TheRunGoesOn) {
+  std::atomic<int64_t> next{0};
+  fate_ = [&next](const WorkerId& worker, const v1::DriverMessage& command) {
+    if (worker != WorkerId{v1::ROLE_LEARNER, 0} || !command.has_train_step()) {
+      return FakeFate::kLive;
+    }
+    int64_t step = command.train_step().fence().step();
+    return next.compare_exchange_strong(step, step + 1) ? FakeFate::kDie : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
+  EXPECT_EQ(result.weight_digest, CalmDigest(0));
+  EXPECT_EQ(next, 8);
 }
 
 TEST_F(DriverLoopTest, WorkerThatCannotUseItsInput_FailsAtOnce) {

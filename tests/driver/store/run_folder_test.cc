@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "common/base/random_id.h"
+#include "driver/store/journal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -49,8 +50,55 @@ TEST_F(RunFolderTest, LockIsFreeAfterTheFirstEnds) {
     const auto first = RunFolder::Create(dir_);
     ASSERT_TRUE(first.ok());
   }
-  Write("journal.db", "");
+  EXPECT_TRUE(RunFolder::Create(dir_).ok());
+}
+
+// Killed at any moment before the first epoch is on disk.
+TEST_F(RunFolderTest, EndedBeforeItBegan_CreateStartsAnewResumeSaysSo) {
+  for (const char* left : {"nothing", "job.yaml", "empty journal", "journal without epoch"}) {
+    SCOPED_TRACE(left);
+    fs::remove_all(dir_);
+    ASSERT_TRUE(RunFolder::Create(dir_).ok());
+    Write("logs/driver.log", "x");
+    const std::string what = left;
+    if (what != "nothing") Write("job.yaml", "x");
+    if (what == "empty journal") Write("journal.db", "");
+    if (what == "journal without epoch") {
+      auto journal = Journal::Create(dir_ / "journal.db", {"job", v1::JobSpec(), {}});
+      ASSERT_TRUE(journal.ok()) << journal.status();
+    }
+    const absl::Status resumed = RunFolder::Open(dir_).status();
+    EXPECT_EQ(resumed.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(resumed.message()), ::testing::HasSubstr("nothing had begun"));
+    const auto again = RunFolder::Create(dir_);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_FALSE(fs::exists(dir_ / "job.yaml"));
+    EXPECT_FALSE(fs::exists(dir_ / "journal.db"));
+    EXPECT_FALSE(RunFolder::Create(dir_).ok()) << "it is locked";
+  }
+}
+
+TEST_F(RunFolderTest, Begun_NeverStartedAnew) {
+  const auto begin = [this] {
+    fs::remove_all(dir_);
+    ASSERT_TRUE(RunFolder::Create(dir_).ok());
+  };
+  begin();
+  {
+    auto journal = Journal::Create(dir_ / "journal.db", {"job", v1::JobSpec(), {}});
+    ASSERT_TRUE((*journal)->Write(JournalEpoch{1, 0, "started"}).ok());
+    ASSERT_TRUE((*journal)->Flush().ok());
+  }
+  EXPECT_THAT(std::string(RunFolder::Create(dir_).status().message()),
+              ::testing::HasSubstr("--resume"));
   EXPECT_TRUE(RunFolder::Open(dir_).ok());
+  begin();
+  fs::create_directories(dir_ / "checkpoints" / "step-2");
+  EXPECT_FALSE(RunFolder::Create(dir_).ok()) << "a checkpoint whose journal is gone";
+  begin();
+  Write("journal.db", "damaged, not SQLite at all");
+  EXPECT_FALSE(RunFolder::Create(dir_).ok());
+  EXPECT_TRUE(fs::exists(dir_ / "journal.db"));
 }
 
 TEST_F(RunFolderTest, Create_FolderInUse_Refused) {

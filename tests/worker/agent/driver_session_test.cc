@@ -10,6 +10,7 @@
 #include "testing/fake_clock.h"
 #include "testing/fake_driver.h"
 #include "worker/agent/child_process.h"
+#include "worker/agent/exit_code.h"
 #include "worker/agent/test_paths.h"
 
 namespace retort::worker {
@@ -99,6 +100,32 @@ TEST_F(DriverSessionTest, Connect_RemoteDriverWithoutListen_InvalidArgument) {
                 .status()
                 .code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+// deploy/mpirun.sh and the driver start a worker again unless it ends with 2.
+TEST_F(DriverSessionTest, Connect_RefusedByTheDriver_ExitTwoUnlessAnotherProcessMayDoBetter) {
+  struct Case {
+    absl::Status answer;
+    int exit_code;
+  };
+  for (const Case& c : {Case{absl::FailedPreconditionError("run one build of both"), 2},
+                        Case{absl::AbortedError("replaced by another process"), 1},
+                        Case{absl::UnavailableError("the run ends"), 1}}) {
+    SCOPED_TRACE(c.answer.ToString());
+    ChildProcess worker = SpawnSession();
+    const rpc::ConnectionOpened opened = driver_->Next<rpc::ConnectionOpened>();
+    driver_->service().Close(opened.connection, c.answer);
+    EXPECT_EQ(worker.Reap().exit_code, c.exit_code);
+    driver_->Next<rpc::ConnectionClosed>();
+  }
+}
+
+TEST_F(DriverSessionTest, Connect_WrongToken_ExitTwo) {
+  const auto session = DriverSession::Connect({.driver_address = driver_->address(),
+                                               .token = rpc::AccessToken::Generate(),
+                                               .incarnation = RandomHex(16),
+                                               .role = v1::ROLE_ROLLOUT});
+  EXPECT_EQ(ExitCodeFor(session.status()), 2) << session.status();
 }
 
 TEST_F(DriverSessionTest, Fetch_FromAnotherWorkerAndFromItself_SameBytes) {

@@ -90,6 +90,7 @@ TEST_F(FetchingInstallerTest, Install_OverGrpc_TheSameBits) {
     request.holder = server->address();
     const auto installed = installer->Install(request);
     ASSERT_TRUE(installed.ok()) << installed.status();
+    EXPECT_EQ(installed->digest, request.digest);
     const model::Model own(config_, Weights(version));
     EXPECT_EQ(*model::Canary(*installed->model), *model::Canary(own)) << version;
     EXPECT_TRUE(installer->StillHolds().ok());

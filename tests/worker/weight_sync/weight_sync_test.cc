@@ -30,6 +30,7 @@ TEST_F(WeightSyncTest, Install_EachPublishedVersion_ComputesWhatTheWeightsComput
     const Digest digest = Publish(*publisher, version);
     const auto installed = installer->Install(Request(version, digest));
     ASSERT_TRUE(installed.ok()) << installed.status();
+    EXPECT_EQ(installed->digest, digest);
     const model::Model own(config_, Weights(version));
     EXPECT_EQ(*model::Canary(*installed->model), *model::Canary(own)) << version;
     EXPECT_TRUE(installer->StillHolds().ok());
