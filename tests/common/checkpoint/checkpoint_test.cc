@@ -45,7 +45,8 @@ void ExpectHolds(const FoundCheckpoint& found, int64_t step) {
 
 TEST(CheckpointTest, SaveAndLoad_AnyPairOfWorldSizes_SameBits) {
   for (const int writers : {1, 2, 3, 8}) {
-    const std::string directory = EmptyDirectory(absl::StrCat("worlds_", writers));
+    const ScratchDirectory scratch;
+    const std::string& directory = scratch.path();
     ASSERT_TRUE(Save({directory, 20, 1}, writers).ok());
     const FoundCheckpoint found = Newest(directory);
     ExpectHolds(found, 20);
@@ -59,7 +60,8 @@ TEST(CheckpointTest, SaveAndLoad_AnyPairOfWorldSizes_SameBits) {
 }
 
 TEST(CheckpointTest, Versions_LoadedByNumber_OthersNotFound) {
-  const std::string directory = EmptyDirectory("versions");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 2, {19, 20}).ok());
   const FoundCheckpoint found = Newest(directory);
   at::Tensor weights = at::zeros({kPublished});
@@ -69,14 +71,15 @@ TEST(CheckpointTest, Versions_LoadedByNumber_OthersNotFound) {
 }
 
 TEST(CheckpointTest, NoDirectory_NothingFoundNoProblem) {
-  const auto search = FindNewestCheckpoint(EmptyDirectory("none"));
+  const auto search = FindNewestCheckpoint(ScratchDirectory().path());
   ASSERT_TRUE(search.ok());
   EXPECT_FALSE(search->newest.has_value());
   EXPECT_TRUE(search->problems.empty());
 }
 
 TEST(CheckpointTest, SameStepAgain_ReplacesIt) {
-  const std::string directory = EmptyDirectory("again");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 2).ok());
   ASSERT_TRUE(Save({directory, 20, 2}, 3).ok());
   EXPECT_EQ(Newest(directory).manifest.epoch, 2u);
@@ -86,7 +89,8 @@ TEST(CheckpointTest, SameStepAgain_ReplacesIt) {
 // Flips one byte in each region of each file, cuts each file, and removes each file: the older
 // checkpoint is used and the message names the file.
 TEST(CheckpointTest, DamagedFile_NamedAndPassedOver) {
-  const std::string directory = EmptyDirectory("damaged");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
   ASSERT_TRUE(Save({directory, 20, 1}, 2, {20}).ok());
   const std::string folder = directory + "/step-20";
@@ -126,7 +130,8 @@ TEST(CheckpointTest, DamagedFile_NamedAndPassedOver) {
 
 // Whatever bit of the manifest turns, it is refused or says what it said before (a blank).
 TEST(CheckpointTest, Manifest_EachByteFlipped_RefusedOrTheSame) {
-  const std::string directory = EmptyDirectory("manifest_bits");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 1).ok());
   const Manifest manifest = Newest(directory).manifest;
   const std::string whole = *ReadFile(directory + "/step-20/MANIFEST.json", 1 << 20);
@@ -141,14 +146,16 @@ TEST(CheckpointTest, Manifest_EachByteFlipped_RefusedOrTheSame) {
 }
 
 TEST(CheckpointTest, FolderUnderAnotherStepsName_Refused) {
-  const std::string directory = EmptyDirectory("renamed");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 1).ok());
   fs::rename(directory + "/step-20", directory + "/step-21");
   EXPECT_EQ(VerifyCheckpoint(directory + "/step-21").status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(CheckpointTest, Commit_ForeignOrMissingFile_RefusedAndNothingCommitted) {
-  const std::string directory = EmptyDirectory("foreign");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   const CheckpointTarget target{directory, 20, 1};
   ASSERT_TRUE(Save(target, 1).ok());
   Manifest manifest = Newest(directory).manifest;
@@ -164,7 +171,8 @@ TEST(CheckpointTest, Commit_ForeignOrMissingFile_RefusedAndNothingCommitted) {
 }
 
 TEST(CheckpointTest, Commit_NumberThatIsNotFinite_Refused) {
-  const std::string directory = EmptyDirectory("not_finite");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   const CheckpointTarget target{directory, 20, 1};
   ASSERT_TRUE(Save(target, 1).ok());
   Manifest manifest = Newest(directory).manifest;
@@ -173,7 +181,8 @@ TEST(CheckpointTest, Commit_NumberThatIsNotFinite_Refused) {
 }
 
 TEST(CheckpointTest, WeightVersion_WrongDigest_Refused) {
-  const std::string directory = EmptyDirectory("wrong_digest");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   const CheckpointTarget target{directory, 20, 1};
   ASSERT_TRUE(BeginCheckpoint(target).ok());
   EXPECT_EQ(WriteWeightVersion(target, 20, DigestOf("other"), Published(20)).status().code(),
@@ -181,7 +190,8 @@ TEST(CheckpointTest, WeightVersion_WrongDigest_Refused) {
 }
 
 TEST(CheckpointTest, Retain_KeepsTheNewest_ClearsOldStaging) {
-  const std::string directory = EmptyDirectory("retain");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   for (const int64_t step : {5, 10, 20, 100}) ASSERT_TRUE(Save({directory, step, 1}, 1).ok());
   ASSERT_TRUE(BeginCheckpoint({directory, 90, 1}).ok());
   ASSERT_TRUE(BeginCheckpoint({directory, 110, 1}).ok());
@@ -192,7 +202,8 @@ TEST(CheckpointTest, Retain_KeepsTheNewest_ClearsOldStaging) {
 }
 
 TEST(CheckpointTest, FailedSave_OlderOneStays) {
-  const std::string directory = EmptyDirectory("failed_save");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
   ASSERT_TRUE(BeginCheckpoint({directory, 20, 1}).ok());
   const std::string shard = StagingFolder({directory, 20, 1}) + "/shard-0-of-2.safetensors";
@@ -213,7 +224,8 @@ class CheckpointKillTest : public testing::TestWithParam<KillPoint> {};
 
 // A process that dies at any durable action leaves the committed checkpoint or the one before.
 TEST_P(CheckpointKillTest, Kill_RestartLoadsAWholeCheckpoint) {
-  const std::string directory = EmptyDirectory(absl::StrCat("kill_", GetParam().spec));
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
   EXPECT_EXIT(
       {
