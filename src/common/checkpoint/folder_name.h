@@ -1,5 +1,4 @@
-// Names inside a checkpoints directory: "step-40" is committed, "step-40.tmp-7" is being written or
-// deleted.
+// Names inside a checkpoints directory: "step-40" is committed, "step-40.tmp-7" is being written.
 #pragma once
 
 #include <cstdint>

@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <functional>
 #include <set>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
-#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
 #include "common/checkpoint/folder_name.h"
@@ -120,28 +119,6 @@ absl::StatusOr<FoundCheckpoint> VerifyCheckpoint(const std::string& folder) {
     }
   }
   return found;
-}
-
-absl::StatusOr<CheckpointSearch> FindNewestCheckpoint(const std::string& directory) {
-  CheckpointSearch search;
-  if (!FileExists(directory)) return search;
-  RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
-  std::vector<int64_t> steps;
-  for (const std::string& name : names) {
-    if (const std::optional<int64_t> step = CommittedStep(name)) steps.push_back(*step);
-  }
-  std::sort(steps.begin(), steps.end(), std::greater<>());
-  for (const int64_t step : steps) {
-    absl::StatusOr<FoundCheckpoint> found =
-        VerifyCheckpoint(absl::StrCat(directory, "/", CheckpointName(step)));
-    if (found.ok()) {
-      search.newest = *std::move(found);
-      return search;
-    }
-    search.problems.emplace_back(found.status().message());
-    LogWarning("checkpoint passed over step={} cause=\"{}\"", step, search.problems.back());
-  }
-  return search;
 }
 
 absl::Status LoadRange(const FoundCheckpoint& checkpoint, const ElementRange& range,

@@ -1,12 +1,10 @@
-// Finds, verifies and loads checkpoints, with any world size.
+// Verifies and loads checkpoints, with any world size.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,17 +23,6 @@ struct FoundCheckpoint {
 // Errors: DATA_LOSS naming the file that is missing, short, changed or too many; NOT_FOUND no
 // folder.
 absl::StatusOr<FoundCheckpoint> VerifyCheckpoint(const std::string& folder);
-
-struct CheckpointSearch {
-  std::optional<FoundCheckpoint> newest;  // Of those that verify.
-  std::vector<std::string>
-      problems;  // One line per newer folder that did not, naming the bad file.
-};
-
-// Newest first. A folder that does not verify is logged as a warning, listed in `problems` and
-// passed over; a directory that does not exist holds none. Staging folders are no checkpoints and
-// no problem.
-absl::StatusOr<CheckpointSearch> FindNewestCheckpoint(const std::string& directory);
 
 // Elements `range` of the arena out of whichever shards hold them. Tensors float32, contiguous,
 // [range.size()]; an undefined one is not read.

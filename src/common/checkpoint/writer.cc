@@ -1,6 +1,5 @@
 #include "common/checkpoint/writer.h"
 
-#include <algorithm>
 #include <map>
 #include <set>
 #include <vector>
@@ -134,32 +133,6 @@ absl::StatusOr<Digest> CommitCheckpoint(const CheckpointTarget& target, const Ma
       ReplaceDirectory(staging, absl::StrCat(target.directory, "/", CheckpointName(target.step))));
   RETORT_RETURN_IF_ERROR(Failpoint("checkpoint.committed"));
   return DigestOf(text);
-}
-
-absl::Status RetainNewest(const std::string& directory, int keep) {
-  RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
-  std::vector<int64_t> steps;
-  for (const std::string& name : names) {
-    if (const std::optional<int64_t> step = CommittedStep(name)) steps.push_back(*step);
-  }
-  if (steps.empty()) return absl::OkStatus();
-  std::sort(steps.rbegin(), steps.rend());
-  for (size_t i = static_cast<size_t>(std::max(1, keep)); i < steps.size(); ++i) {
-    // Out of sight first: a folder that is half deleted must not look like a checkpoint.
-    const std::string folder = absl::StrCat(directory, "/", CheckpointName(steps[i]));
-    const std::string retired = absl::StrCat(folder, kStagingInfix, "0");
-    RETORT_RETURN_IF_ERROR(RemoveRecursively(retired));
-    RETORT_RETURN_IF_ERROR(RenameDurably(folder, retired));
-    RETORT_RETURN_IF_ERROR(Failpoint("checkpoint.retain"));
-    RETORT_RETURN_IF_ERROR(RemoveRecursively(retired));
-  }
-  for (const std::string& name : names) {
-    const std::optional<int64_t> staged = StagedStep(name);
-    if (staged.has_value() && *staged <= steps.front()) {
-      RETORT_RETURN_IF_ERROR(RemoveRecursively(absl::StrCat(directory, "/", name)));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace retort::checkpoint

@@ -6,13 +6,15 @@
 //   all           Barrier
 //   every rank    record = WriteShard(target, rank, world_size, total_elements, tensors)
 //   rank 0        versions = WriteWeightVersion(...) for every version that a rollout may still
-//   need all           gather the records (EncodeShardRecord) to rank 0 rank 0        digest =
-//   CommitCheckpoint(target, manifest) all           Barrier;  rank 0: RetainNewest(directory,
-//   keep)
+//                 need
+//   all           gather the records (EncodeShardRecord) to rank 0
+//   rank 0        digest = CommitCheckpoint(target, manifest)
+//   all           Barrier
 //
 // A failed save leaves the older checkpoints as they were: the caller abandons it and trains on.
+// Which checkpoints stay is the driver's to decide.
 // Failpoints, in order: checkpoint.shard, checkpoint.shard_written, checkpoint.version,
-// checkpoint.manifest, checkpoint.rename, checkpoint.committed, checkpoint.retain.
+// checkpoint.manifest, checkpoint.rename, checkpoint.committed.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -61,9 +63,5 @@ absl::StatusOr<VersionRecord> WriteWeightVersion(const CheckpointTarget& target,
 // renames. An older checkpoint of the same step is replaced in one atomic exchange. Returns the
 // manifest's digest.
 absl::StatusOr<Digest> CommitCheckpoint(const CheckpointTarget& target, const Manifest& manifest);
-
-// Deletes all but the `keep` >= 1 newest checkpoints, and staging folders of steps up to the
-// newest. Call only after a commit.
-absl::Status RetainNewest(const std::string& directory, int keep);
 
 }  // namespace retort::checkpoint

@@ -67,8 +67,23 @@ absl::Status CheckBatch(const v1::JobSpec& spec, const FieldPositions& at) {
   return absl::OkStatus();
 }
 
+// The adaptive controller multiplies its coefficient by at least 1 - 0.2 samples / horizon.
+absl::Status CheckHorizon(const v1::JobSpec& spec, const FieldPositions& at) {
+  constexpr double kMaxError = 0.2;
+  const v1::PpoSpec& ppo = spec.algorithm().ppo();
+  const int64_t samples = spec.data().prompts_per_step() * spec.data().samples_per_prompt();
+  const double least = kMaxError * static_cast<double>(samples);
+  if (!ppo.adap_kl_ctrl() || ppo.horizon() > least) return absl::OkStatus();
+  return at.Error("algorithm.ppo.horizon",
+                  absl::StrCat("is ", NumberText(ppo.horizon()), "; expected more than ",
+                               NumberText(least), ", a fifth of the step's ", samples,
+                               " samples, or one step could take the KL coefficient to 0 or below; "
+                               "or adap_kl_ctrl: false"));
+}
+
 absl::Status CheckPpo(const v1::JobSpec& spec, const FieldPositions& at) {
   RETORT_RETURN_IF_ERROR(CheckBatch(spec, at));
+  RETORT_RETURN_IF_ERROR(CheckHorizon(spec, at));
   if (spec.rewards().empty()) {
     return at.Error("rewards", "is empty; ppo needs at least one, e.g. [{type: exact_match}]");
   }

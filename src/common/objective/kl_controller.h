@@ -24,7 +24,8 @@ class KlController {
 
   // Once a step, after its statistics: `current` = objective/kl over the global batch, `n_steps` =
   // samples of the global batch. value *= 1 + clip(current/target - 1, +-0.2) * n_steps/horizon. A
-  // `current` that is not finite changes nothing (the step was bad and is not counted).
+  // `current` that is not finite changes nothing (the step was bad and is not counted). The value
+  // stays positive while n_steps < horizon / 0.2, which the job's check demands.
   void Update(double current, int64_t n_steps);
 
   // From a checkpoint.

@@ -5,7 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "common/checkpoint/folder_name.h"
 #include "common/checkpoint/hugging_face_export.h"
 #include "common/layout/parameter_layout.h"
 #include "common/tensor/torch_process.h"
@@ -33,6 +35,13 @@ StepShape ShapeOf(const LearnerJob& job, int64_t step) {
           .samples_per_prompt = spec.data().samples_per_prompt(),
           .vocab_limit = job.policy.vocab_limit,
           .full_reference = spec.algorithm().ppo().kl_penalty() == v1::KL_PENALTY_FULL};
+}
+
+// The batch is there for a person to look at: a full disk must not end the rank that trains on.
+std::string PathIfSaved(const absl::StatusOr<std::string>& saved) {
+  if (saved.ok()) return *saved;
+  LogWarning("bad batch not saved error=\"{}\"", saved.status().ToString());
+  return "";
 }
 
 }  // namespace
@@ -80,6 +89,11 @@ absl::Status Learner::RestoreOrBegin(const std::string& checkpoint) {
     state_.kl_coef = job_->spec.algorithm().ppo().init_kl_coef();
     RETORT_RETURN_IF_ERROR(LoadFirstWeights(job_->spec, &model_->parameters));
   } else {
+    // The name came over the wire: it must not reach out of the run's folder.
+    if (!checkpoint::CommittedStep(checkpoint).has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("asked to restore checkpoint \"",
+                                                     Printable(checkpoint), "\"; expected step-N"));
+    }
     RETORT_ASSIGN_OR_RETURN(
         const checkpoint::FoundCheckpoint found,
         RestoreCheckpoint(absl::StrCat(job_->run_dir, "/checkpoints/", checkpoint),
@@ -151,8 +165,7 @@ absl::StatusOr<StepOutcome> Learner::RunStep(StepInput& input, StepClock* clock,
       EncodeSftRows(job_->policy, job_->spec.data().add_bos(), *job_->train, input.rows));
   RETORT_ASSIGN_OR_RETURN(StepOutcome outcome, RunSftStep(context_, rows, state_, clock));
   if (outcome.bad && group_->rank() == 0) {
-    RETORT_ASSIGN_OR_RETURN(*bad_batch_path,
-                            SaveBadBatch(job_->run_dir, state_.step, outcome.why, rows));
+    *bad_batch_path = PathIfSaved(SaveBadBatch(job_->run_dir, state_.step, outcome.why, rows));
   }
   return outcome;
 }
@@ -165,8 +178,7 @@ absl::StatusOr<StepOutcome> Learner::RunRlStep(const FetchedBundles& bundles, St
   RETORT_ASSIGN_OR_RETURN(StepOutcome outcome,
                           RunPpoStep(context_, PpoSettingsOf(job_->spec), samples, state_, clock));
   if (outcome.bad && group_->rank() == 0) {
-    RETORT_ASSIGN_OR_RETURN(*bad_batch_path,
-                            SaveBadBatch(job_->run_dir, state_.step, outcome.why, samples));
+    *bad_batch_path = PathIfSaved(SaveBadBatch(job_->run_dir, state_.step, outcome.why, samples));
   }
   return outcome;
 }

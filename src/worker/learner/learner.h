@@ -42,7 +42,7 @@ struct TrainedStep {
   StepOutcome outcome;
   v1::PublishedVersion published;
   Digest state_digest;
-  std::string bad_batch_path;  // Rank 0, after a bad step.
+  std::string bad_batch_path;  // Rank 0, after a bad step; empty if it could not be written.
 };
 
 // What a step is trained on, known to be complete on every rank.
@@ -57,7 +57,7 @@ class Learner {
  public:
   // `ring`: rank 0's mapping of the weight ring, if any role maps it. Restores
   // RUN/checkpoints/`checkpoint`, or the first weights if it is empty, and publishes the versions
-  // that open steps need.
+  // that open steps need. INVALID_ARGUMENT if `checkpoint` is no committed checkpoint's name.
   static absl::StatusOr<std::unique_ptr<Learner>> Start(
       const LearnerJob* job, std::shared_ptr<collective::Collective> group,
       std::optional<ring::Segment> ring, uint64_t epoch, const std::string& checkpoint);

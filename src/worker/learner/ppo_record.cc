@@ -118,8 +118,9 @@ void AddHistograms(const PpoRecordInputs& inputs, const objective::PpoStepStatis
   histograms[std::string("env/reward_dist")] = HistogramOf(inputs.samples->scores);
 }
 
-v1::StepRecord Build(const PpoRecordInputs& inputs, const at::Tensor& ratios) {
-  v1::StepRecord record;
+PpoRecord Build(const PpoRecordInputs& inputs, const at::Tensor& ratios) {
+  PpoRecord built;
+  v1::StepRecord& record = built.record;
   record.set_step(inputs.step);
   Scalars& scalars = *record.mutable_scalars();
   const objective::PpoStepStatistics summary = Summarize(inputs);
@@ -128,16 +129,17 @@ v1::StepRecord Build(const PpoRecordInputs& inputs, const at::Tensor& ratios) {
   AddLengths(*inputs.samples, scalars);
   AddUpdates(inputs, scalars);
   AddHistograms(inputs, summary, ratios, &record);
-  const double kl = summary.scalars.at("objective/kl");
-  if (kl < kImpossibleKl) {
-    LogWarning("KL to the reference is negative beyond noise step={} kl={:.4f}", inputs.step, kl);
+  built.kl = summary.scalars.at("objective/kl");
+  if (built.kl < kImpossibleKl) {
+    LogWarning("KL to the reference is negative beyond noise step={} kl={:.4f}", inputs.step,
+               built.kl);
   }
-  return record;
+  return built;
 }
 
 }  // namespace
 
-absl::StatusOr<v1::StepRecord> RecordOfPpoStep(const PpoRecordInputs& inputs) {
+absl::StatusOr<PpoRecord> RecordOfPpoStep(const PpoRecordInputs& inputs) {
   const std::vector<at::Tensor>& mine = inputs.updates->ratios;
   const at::Tensor local = mine.empty() ? at::empty({0}, at::kFloat) : at::cat(mine);
   RETORT_ASSIGN_OR_RETURN(const std::vector<at::Tensor> all,

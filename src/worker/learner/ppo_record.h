@@ -22,8 +22,13 @@ struct PpoRecordInputs {
   double learning_rate;
 };
 
+struct PpoRecord {
+  v1::StepRecord record;
+  double kl = 0;  // objective/kl: what the KL controller goes by.
+};
+
 // A collective call: the ratios of all ranks meet in one histogram.
-absl::StatusOr<v1::StepRecord> RecordOfPpoStep(const PpoRecordInputs& inputs);
+absl::StatusOr<PpoRecord> RecordOfPpoStep(const PpoRecordInputs& inputs);
 
 // What is known of a step that changed nothing: rewards and lengths.
 v1::StepRecord RecordOfBadStep(const StepSamples& samples, int64_t step);

@@ -60,7 +60,7 @@ absl::StatusOr<StepOutcome> RunPpoStep(const TrainingContext& context, const Ppo
   if (!updates.finite) return BadStep(samples, state, updates.not_finite);
 
   StepOutcome outcome;
-  RETORT_ASSIGN_OR_RETURN(outcome.record, clock->Time("calc_stats", [&] {
+  RETORT_ASSIGN_OR_RETURN(PpoRecord measured, clock->Time("calc_stats", [&] {
     return RecordOfPpoStep({.context = &context,
                             .settings = &settings,
                             .samples = &samples,
@@ -70,8 +70,8 @@ absl::StatusOr<StepOutcome> RunPpoStep(const TrainingContext& context, const Ppo
                             .kl_coef = state.kl_coef,
                             .learning_rate = learning_rate});
   }));
-  const double kl = outcome.record.scalars().at(std::string("objective/kl"));
-  outcome.state = NextState(settings, state, prepared, updates, kl, samples.count());
+  outcome.record = std::move(measured.record);
+  outcome.state = NextState(settings, state, prepared, updates, measured.kl, samples.count());
   return outcome;
 }
 

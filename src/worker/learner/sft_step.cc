@@ -18,13 +18,6 @@
 namespace retort::worker {
 namespace {
 
-absl::StatusOr<int64_t> EndOfSequence(const PolicyText& policy) {
-  if (policy.tokenizer->eos_id().has_value()) return *policy.tokenizer->eos_id();
-  if (!policy.config.eos_token_ids.empty()) return policy.config.eos_token_ids.front();
-  return absl::InvalidArgumentError(
-      "neither tokenizer nor model names an EOS token; responses could not end");
-}
-
 absl::Status AppendRow(const PolicyText& policy, bool add_bos, const data::Row& row, int64_t eos,
                        SftRows* out) {
   if (!row.has_response)
@@ -106,7 +99,7 @@ std::vector<int64_t> SftRows::Lengths() const {
 absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, bool add_bos,
                                       const data::Dataset& dataset,
                                       absl::Span<const int64_t> rows) {
-  RETORT_ASSIGN_OR_RETURN(const int64_t eos, EndOfSequence(policy));
+  RETORT_ASSIGN_OR_RETURN(const int64_t eos, EosOf(policy));
   SftRows encoded;
   encoded.begin.push_back(0);
   for (const int64_t row : rows) {

@@ -26,9 +26,8 @@ struct SftRows {
 };
 
 // The prompt is encoded as for a rollout, the response by itself: that is what the policy will see
-// and say. The EOS is the tokenizer's, or the model's first. Errors: INVALID_ARGUMENT naming file
-// and line of a row without response, that cannot be encoded or is longer than the model's context;
-// or when there is no EOS.
+// and say, and EosOf ends it. Errors: those of EosOf; INVALID_ARGUMENT naming file and line of a
+// row without response, that cannot be encoded or is longer than the model's context.
 absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, bool add_bos,
                                       const data::Dataset& dataset, absl::Span<const int64_t> rows);
 

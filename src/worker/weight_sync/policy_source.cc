@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/layout/parameter_layout.h"
 #include "common/tensor/model_weights.h"
@@ -24,6 +26,21 @@ absl::StatusOr<PolicyText> LoadPolicyText(const v1::JobSpec& spec) {
     policy.stop_ids.push_back(*policy.tokenizer->eos_id());
   }
   return policy;
+}
+
+absl::StatusOr<int64_t> EosOf(const PolicyText& policy) {
+  const std::vector<int64_t>& stops = policy.stop_ids;
+  const std::optional<int64_t> eos = policy.tokenizer->eos_id();
+  if (!eos.has_value() && stops.empty()) {
+    return absl::InvalidArgumentError(
+        "neither tokenizer nor model names an EOS token; responses could not end");
+  }
+  if (!eos.has_value()) return stops.front();
+  if (std::find(stops.begin(), stops.end(), *eos) != stops.end()) return *eos;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the tokenizer's EOS is token ", *eos, ", but rollouts stop at ", absl::StrJoin(stops, ", "),
+      " (eos_token_id of the policy's config.json); make eos_token of tokenizer_config.json and "
+      "eos_token_id agree"));
 }
 
 absl::Status LoadFirstWeights(const v1::JobSpec& spec, tensor::ParameterArena* arena) {

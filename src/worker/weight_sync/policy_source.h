@@ -31,6 +31,11 @@ struct PolicyText {
 // Errors: those of LoadModelConfig and Tokenizer::Load.
 absl::StatusOr<PolicyText> LoadPolicyText(const v1::JobSpec& spec);
 
+// The token that training data ends a response with: the tokenizer's EOS, else the first stop id.
+// Errors: INVALID_ARGUMENT if there is neither, or the tokenizer's EOS is no stop id: a policy that
+// learned it would never stop.
+absl::StatusOr<int64_t> EosOf(const PolicyText& policy);
+
 // The policy's first weights: read from policy.path, or drawn with the job's seed. The value head
 // of a layout that has one starts at zero unless the folder holds it.
 absl::Status LoadFirstWeights(const v1::JobSpec& spec, tensor::ParameterArena* arena);

@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -18,11 +19,16 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
+// The newest folder of a committed name; it verifies.
 FoundCheckpoint Newest(const std::string& directory) {
-  const auto search = FindNewestCheckpoint(directory);
-  EXPECT_TRUE(search.ok()) << search.status();
-  EXPECT_TRUE(search->newest.has_value());
-  return *search->newest;
+  const auto names = ListDirectory(directory);
+  EXPECT_TRUE(names.ok()) << names.status();
+  int64_t newest = -1;
+  for (const std::string& name : *names)
+    newest = std::max(newest, CommittedStep(name).value_or(-1));
+  auto found = VerifyCheckpoint(absl::StrCat(directory, "/", CheckpointName(newest)));
+  EXPECT_TRUE(found.ok()) << found.status();
+  return *std::move(found);
 }
 
 ShardTensors Load(const FoundCheckpoint& found, const ElementRange& range) {
@@ -45,7 +51,8 @@ void ExpectHolds(const FoundCheckpoint& found, int64_t step) {
 
 TEST(CheckpointTest, SaveAndLoad_AnyPairOfWorldSizes_SameBits) {
   for (const int writers : {1, 2, 3, 8}) {
-    const std::string directory = EmptyDirectory(absl::StrCat("worlds_", writers));
+    const ScratchDirectory scratch;
+    const std::string& directory = scratch.path();
     ASSERT_TRUE(Save({directory, 20, 1}, writers).ok());
     const FoundCheckpoint found = Newest(directory);
     ExpectHolds(found, 20);
@@ -59,7 +66,8 @@ TEST(CheckpointTest, SaveAndLoad_AnyPairOfWorldSizes_SameBits) {
 }
 
 TEST(CheckpointTest, Versions_LoadedByNumber_OthersNotFound) {
-  const std::string directory = EmptyDirectory("versions");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 2, {19, 20}).ok());
   const FoundCheckpoint found = Newest(directory);
   at::Tensor weights = at::zeros({kPublished});
@@ -68,35 +76,31 @@ TEST(CheckpointTest, Versions_LoadedByNumber_OthersNotFound) {
   EXPECT_EQ(LoadWeightVersion(found, 18, weights).code(), absl::StatusCode::kNotFound);
 }
 
-TEST(CheckpointTest, NoDirectory_NothingFoundNoProblem) {
-  const auto search = FindNewestCheckpoint(EmptyDirectory("none"));
-  ASSERT_TRUE(search.ok());
-  EXPECT_FALSE(search->newest.has_value());
-  EXPECT_TRUE(search->problems.empty());
+TEST(CheckpointTest, NoDirectory_NotFound) {
+  EXPECT_EQ(VerifyCheckpoint(ScratchDirectory().path() + "/step-20").status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(CheckpointTest, SameStepAgain_ReplacesIt) {
-  const std::string directory = EmptyDirectory("again");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 2).ok());
   ASSERT_TRUE(Save({directory, 20, 2}, 3).ok());
   EXPECT_EQ(Newest(directory).manifest.epoch, 2u);
   EXPECT_THAT(*ListDirectory(directory), testing::ElementsAre("step-20"));
 }
 
-// Flips one byte in each region of each file, cuts each file, and removes each file: the older
-// checkpoint is used and the message names the file.
-TEST(CheckpointTest, DamagedFile_NamedAndPassedOver) {
-  const std::string directory = EmptyDirectory("damaged");
-  ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
+// Flips one byte in each region of each file, cuts each file, and removes each file: the checkpoint
+// is refused and the message names the file.
+TEST(CheckpointTest, DamagedFile_RefusedAndNamed) {
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 2, {20}).ok());
   const std::string folder = directory + "/step-20";
-  const auto expect_fallback = [&](const std::string& name, const std::string& how) {
-    const auto search = FindNewestCheckpoint(directory);
-    ASSERT_TRUE(search.ok()) << search.status();
-    ASSERT_TRUE(search->newest.has_value()) << name << how;
-    EXPECT_EQ(search->newest->manifest.step, 10) << name << how;
-    ASSERT_EQ(search->problems.size(), 1u) << name << how;
-    EXPECT_THAT(search->problems[0], HasSubstr(folder + "/" + name)) << how;
+  const auto expect_refused = [&](const std::string& name, const std::string& how) {
+    const absl::Status status = VerifyCheckpoint(folder).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << name << how;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(folder + "/" + name)) << how;
   };
   const std::vector<std::string> names = *ListDirectory(folder);
   ASSERT_EQ(names.size(), 4u);
@@ -107,26 +111,27 @@ TEST(CheckpointTest, DamagedFile_NamedAndPassedOver) {
       std::string flipped = whole;
       flipped[at] ^= 0x10;
       ASSERT_TRUE(WriteFileDurably(path, flipped).ok());
-      expect_fallback(name, absl::StrCat(" flipped at ", at));
+      expect_refused(name, absl::StrCat(" flipped at ", at));
     }
     for (size_t length : {size_t{0}, size_t{7}, whole.size() / 2, whole.size() - 1}) {
       if (name == kManifestName && length == whole.size() - 1) continue;  // Only its newline.
       ASSERT_TRUE(WriteFileDurably(path, whole.substr(0, length)).ok());
-      expect_fallback(name, absl::StrCat(" cut at ", length));
+      expect_refused(name, absl::StrCat(" cut at ", length));
     }
     ASSERT_TRUE(WriteFileDurably(path, whole + "x").ok());
-    expect_fallback(name, " too long");
+    expect_refused(name, " too long");
     fs::remove(path);
-    expect_fallback(name, " removed");
+    expect_refused(name, " removed");
     ASSERT_TRUE(WriteFileDurably(path, whole).ok());
   }
   ASSERT_TRUE(WriteFileDurably(folder + "/extra", "x").ok());
-  expect_fallback("extra", " added");
+  expect_refused("extra", " added");
 }
 
 // Whatever bit of the manifest turns, it is refused or says what it said before (a blank).
 TEST(CheckpointTest, Manifest_EachByteFlipped_RefusedOrTheSame) {
-  const std::string directory = EmptyDirectory("manifest_bits");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 1).ok());
   const Manifest manifest = Newest(directory).manifest;
   const std::string whole = *ReadFile(directory + "/step-20/MANIFEST.json", 1 << 20);
@@ -141,14 +146,16 @@ TEST(CheckpointTest, Manifest_EachByteFlipped_RefusedOrTheSame) {
 }
 
 TEST(CheckpointTest, FolderUnderAnotherStepsName_Refused) {
-  const std::string directory = EmptyDirectory("renamed");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 20, 1}, 1).ok());
   fs::rename(directory + "/step-20", directory + "/step-21");
   EXPECT_EQ(VerifyCheckpoint(directory + "/step-21").status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(CheckpointTest, Commit_ForeignOrMissingFile_RefusedAndNothingCommitted) {
-  const std::string directory = EmptyDirectory("foreign");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   const CheckpointTarget target{directory, 20, 1};
   ASSERT_TRUE(Save(target, 1).ok());
   Manifest manifest = Newest(directory).manifest;
@@ -160,11 +167,12 @@ TEST(CheckpointTest, Commit_ForeignOrMissingFile_RefusedAndNothingCommitted) {
   ASSERT_TRUE(WriteFileDurably(StagingFolder(target) + "/foreign", "x").ok());
   EXPECT_THAT(std::string(CommitCheckpoint(target, manifest).status().message()),
               HasSubstr("another writer"));
-  EXPECT_FALSE(FindNewestCheckpoint(directory)->newest.has_value());
+  EXPECT_FALSE(FileExists(directory + "/step-20"));
 }
 
 TEST(CheckpointTest, Commit_NumberThatIsNotFinite_Refused) {
-  const std::string directory = EmptyDirectory("not_finite");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   const CheckpointTarget target{directory, 20, 1};
   ASSERT_TRUE(Save(target, 1).ok());
   Manifest manifest = Newest(directory).manifest;
@@ -173,26 +181,17 @@ TEST(CheckpointTest, Commit_NumberThatIsNotFinite_Refused) {
 }
 
 TEST(CheckpointTest, WeightVersion_WrongDigest_Refused) {
-  const std::string directory = EmptyDirectory("wrong_digest");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   const CheckpointTarget target{directory, 20, 1};
   ASSERT_TRUE(BeginCheckpoint(target).ok());
   EXPECT_EQ(WriteWeightVersion(target, 20, DigestOf("other"), Published(20)).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 
-TEST(CheckpointTest, Retain_KeepsTheNewest_ClearsOldStaging) {
-  const std::string directory = EmptyDirectory("retain");
-  for (const int64_t step : {5, 10, 20, 100}) ASSERT_TRUE(Save({directory, step, 1}, 1).ok());
-  ASSERT_TRUE(BeginCheckpoint({directory, 90, 1}).ok());
-  ASSERT_TRUE(BeginCheckpoint({directory, 110, 1}).ok());
-  ASSERT_TRUE(WriteFileDurably(directory + "/notes.txt", "mine").ok());
-  ASSERT_TRUE(RetainNewest(directory, 2).ok());
-  EXPECT_THAT(*ListDirectory(directory),
-              testing::ElementsAre("notes.txt", "step-100", "step-110.tmp-1", "step-20"));
-}
-
 TEST(CheckpointTest, FailedSave_OlderOneStays) {
-  const std::string directory = EmptyDirectory("failed_save");
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
   ASSERT_TRUE(BeginCheckpoint({directory, 20, 1}).ok());
   const std::string shard = StagingFolder({directory, 20, 1}) + "/shard-0-of-2.safetensors";
@@ -213,26 +212,21 @@ class CheckpointKillTest : public testing::TestWithParam<KillPoint> {};
 
 // A process that dies at any durable action leaves the committed checkpoint or the one before.
 TEST_P(CheckpointKillTest, Kill_RestartLoadsAWholeCheckpoint) {
-  const std::string directory = EmptyDirectory(absl::StrCat("kill_", GetParam().spec));
+  const ScratchDirectory scratch;
+  const std::string& directory = scratch.path();
   ASSERT_TRUE(Save({directory, 10, 1}, 2).ok());
   EXPECT_EXIT(
       {
         (void)ArmFailpoints({GetParam().spec});
         (void)Save({directory, 20, 1}, 2, {20});
-        (void)RetainNewest(directory, 1);
         _exit(0);
       },
       testing::KilledBySignal(SIGKILL), "");
-  const auto search = FindNewestCheckpoint(directory);
-  ASSERT_TRUE(search.ok()) << search.status();
-  EXPECT_TRUE(search->problems.empty());
-  ASSERT_TRUE(search->newest.has_value());
-  ExpectHolds(*search->newest, GetParam().survives);
+  ExpectHolds(Newest(directory), GetParam().survives);
   // The next attempt, of the next epoch, succeeds on what was left.
   ASSERT_TRUE(Save({directory, 20, 2}, 2, {20}).ok());
-  ASSERT_TRUE(RetainNewest(directory, 1).ok());
   ExpectHolds(Newest(directory), 20);
-  EXPECT_THAT(*ListDirectory(directory), testing::ElementsAre("step-20"));
+  EXPECT_THAT(*ListDirectory(directory), testing::ElementsAre("step-10", "step-20"));
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryDurableAction, CheckpointKillTest,
@@ -242,8 +236,7 @@ INSTANTIATE_TEST_SUITE_P(EveryDurableAction, CheckpointKillTest,
                                          KillPoint{"checkpoint.version=kill", 10},
                                          KillPoint{"checkpoint.manifest=kill", 10},
                                          KillPoint{"checkpoint.rename=kill", 10},
-                                         KillPoint{"checkpoint.committed=kill", 20},
-                                         KillPoint{"checkpoint.retain=kill", 20}));
+                                         KillPoint{"checkpoint.committed=kill", 20}));
 
 }  // namespace
 }  // namespace retort::checkpoint

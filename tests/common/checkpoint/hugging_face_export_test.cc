@@ -4,8 +4,10 @@
 
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
+#include "common/base/random_id.h"
 #include "common/tensor/model_weights.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -37,13 +39,13 @@ tensor::ParameterArena RandomArena(uint64_t seed, bool value_head) {
 class HuggingFaceExportTest : public testing::Test {
  protected:
   void SetUp() override {
-    root_ = testing::TempDir() + "/export_test_" +
-            testing::UnitTest::GetInstance()->current_test_info()->name();
-    ASSERT_TRUE(RemoveRecursively(root_).ok());
+    root_ = absl::StrCat(testing::TempDir(), "/export_test_", RandomHex(8));
     ASSERT_TRUE(MakeDirectories(root_ + "/tokenizer").ok());
     ASSERT_TRUE(WriteFileDurably(root_ + "/tokenizer/tokenizer.json", "{\"model\":1}").ok());
     ASSERT_TRUE(WriteFileDurably(root_ + "/tokenizer/weights.bin", "not a tokenizer").ok());
   }
+
+  void TearDown() override { EXPECT_TRUE(RemoveRecursively(root_).ok()); }
 
   absl::Status Export(const tensor::ParameterArena& arena) {
     return ExportHuggingFace(root_ + "/model", SmallConfig(), arena, root_ + "/tokenizer");

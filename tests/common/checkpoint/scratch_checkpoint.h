@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/random_id.h"
 #include "common/checkpoint/writer.h"
 #include "gtest/gtest.h"
 
@@ -73,11 +75,19 @@ inline absl::Status Save(const CheckpointTarget& target, int world_size,
   return CommitCheckpoint(target, manifest).status();
 }
 
-// An empty directory of this name.
-inline std::string EmptyDirectory(const std::string& name) {
-  const std::string path = testing::TempDir() + "/checkpoint_test_" + name;
-  EXPECT_TRUE(RemoveRecursively(path).ok());
-  return path;
-}
+// The path of a directory that does not exist yet, of this process alone; removed with all that is
+// in it when the object dies.
+class ScratchDirectory {
+ public:
+  ScratchDirectory() : path_(absl::StrCat(testing::TempDir(), "/checkpoint_test_", RandomHex(8))) {}
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+  ~ScratchDirectory() { EXPECT_TRUE(RemoveRecursively(path_).ok()); }
+
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
 
 }  // namespace retort::checkpoint

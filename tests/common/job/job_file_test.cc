@@ -293,6 +293,8 @@ TEST(JobFileTest, Parse_ValuesThatContradict_FieldToChange) {
        "divisor "
        "of the step's 16 samples"},
       {{"algorithm.ppo.mini_batch_size=32"}, "mini_batch_size is 32; expected a divisor"},
+      {{"algorithm.ppo.horizon=3.2"},
+       "algorithm.ppo.horizon is 3.2; expected more than 3.2, a fifth of the step's 16 samples"},
       {{"rewards=[]"}, "--set rewards: rewards is empty; ppo needs at least one"},
       {{"rewards=null"}, "job.yaml:1:1: rewards is empty"},
       {{"algorithm.ppo.use_score_norm=true"}, "use_score_norm is true but use_score_scaling is"},

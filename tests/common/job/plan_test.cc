@@ -325,7 +325,8 @@ TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
       {{"cluster.rollout.device=cuda"}, "cluster.rollout.device is cuda"},
       {{"cluster.scorer.device=cuda"}, "cluster.scorer.device is cuda"},
       {{"rewards.0={type: regex, pattern: '('}"}, "--set rewards.0: rewards.0.pattern: "},
-      {{"algorithm.ppo.kl_penalty=full", "data.prompts_per_step=500000"},
+      {{"algorithm.ppo.kl_penalty=full", "data.prompts_per_step=500000",
+        "algorithm.ppo.horizon=1e6"},
        "algorithm.ppo.kl_penalty is full, which makes 4.5 GiB of reference log-probs a step "
        "(1000000 samples x 4 tokens x 301 ids); expected at most 4.0 GiB"},
   };
@@ -382,11 +383,11 @@ TEST_F(PlanTest, MakePlan_WhatAUserShouldKnow_IsANote) {
 }
 
 TEST_F(PlanTest, MakePlan_LargestNumbersOfTheSchema_NoOverflow) {
-  const Plan plan =
-      Planned(kPpoJob, {"rollout.max_new_tokens=4", "rollout.max_batch=65536",
-                        "cluster.rollout.workers=100000", "data.prompts_per_step=262144",
-                        "data.samples_per_prompt=64", "algorithm.lag=16",
-                        "optimizer.micro_batch_tokens=100000000", "algorithm.steps=100000000"});
+  const Plan plan = Planned(
+      kPpoJob, {"rollout.max_new_tokens=4", "rollout.max_batch=65536",
+                "cluster.rollout.workers=100000", "data.prompts_per_step=262144",
+                "data.samples_per_prompt=64", "algorithm.lag=16", "algorithm.ppo.horizon=1e12",
+                "optimizer.micro_batch_tokens=100000000", "algorithm.steps=100000000"});
   for (const RolePlan& role : plan.roles) EXPECT_GT(role.private_bytes(), 0);
   EXPECT_GT(plan.evaluations + plan.updates_per_step, 0);
   EXPECT_EQ(plan.ring_slots, 18);

@@ -35,6 +35,13 @@ TEST_F(SftStepTest, Encode_Row_PromptResponseAndEos) {
   EXPECT_THAT(rows->prompt_lengths, ElementsAre(2, 4));
 }
 
+TEST_F(SftStepTest, Encode_RolloutsStopElsewhere_Refused) {
+  PolicyText policy = policy_;
+  policy.stop_ids = {7, 8};
+  EXPECT_THAT(EncodeSftRows(policy, false, two_rows_, {0}).status().ToString(),
+              HasSubstr("the tokenizer's EOS is token 2, but rollouts stop at 7, 8"));
+}
+
 TEST_F(SftStepTest, Encode_BadRow_NamesFileAndLine) {
   EXPECT_THAT(EncodeSftRows(policy_, false, Rows("{\"prompt\":\"a\"}\n"), {0}).status().ToString(),
               HasSubstr("rows.jsonl:1: the row has no \"response\""));

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/random_id.h"
 #include "gmock/gmock.h"
 #include "worker/learner/rank_fixture.h"
 
@@ -13,12 +14,12 @@ using ::testing::HasSubstr;
 class TrainerCheckpointTest : public testing::Test {
  protected:
   TrainerCheckpointTest() {
-    EXPECT_TRUE(RemoveRecursively(directory_).ok());
     state_.step = 9;
     state_.optimizer_steps = 18;
     state_.kl_coef = 0.2 / 3;
     state_.score_moments = {.mean = 0.1, .var = 0.3, .std = 0.5, .count = 77};
   }
+  ~TrainerCheckpointTest() override { EXPECT_TRUE(RemoveRecursively(directory_).ok()); }
 
   // Saves from `world_size` ranks; returns the state's digest.
   Digest Save(int world_size) {
@@ -39,7 +40,8 @@ class TrainerCheckpointTest : public testing::Test {
     return digest;
   }
 
-  const std::string directory_ = absl::StrCat(testing::TempDir(), "/trainer_checkpoint_test");
+  const std::string directory_ =
+      absl::StrCat(testing::TempDir(), "/trainer_checkpoint_test_", RandomHex(8));
   const PolicyText policy_ = tiny::TinyPolicy();
   const v1::JobSpec spec_ = tiny::TinyPpoSpec(4, 1);
   checkpoint::TrainerState state_;

@@ -37,6 +37,7 @@ TEST(RewardSetTest, ExactMatch_NeedsTheAnswerAndEos) {
   Completion cut = Finished("12", "12");
   cut.finished = false;
   EXPECT_EQ(set->Score(cut)->score, 0);
+  EXPECT_EQ(Make("rewards { exact_match { require_eos: true } weight: 1 }")->Score(cut)->score, 0);
   EXPECT_EQ(Make("rewards { exact_match { require_eos: false } weight: 1 }")->Score(cut)->score, 1);
 }
 

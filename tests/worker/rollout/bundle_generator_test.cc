@@ -1,27 +1,30 @@
 #include "worker/rollout/bundle_generator.h"
 
+#include <numeric>
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/random_id.h"
 #include "gmock/gmock.h"
 #include "testing/tiny_job.h"
 
 namespace retort::worker {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class BundleGeneratorTest : public testing::Test {
  protected:
   BundleGeneratorTest() {
-    const std::string folder = testing::TempDir();
-    spec_.mutable_data()->set_train(folder + "/bundle_generator_train.jsonl");
-    spec_.mutable_data()->set_validation(folder + "/bundle_generator_validation.jsonl");
-    std::string rows;
-    for (int i = 0; i < 10; ++i)
-      absl::StrAppend(&rows, R"({"prompt":")", i, R"(=","answer":")", i, "\"}\n");
-    EXPECT_TRUE(WriteFileDurably(spec_.data().train(), rows).ok());
-    EXPECT_TRUE(WriteFileDurably(spec_.data().validation(), rows).ok());
+    EXPECT_TRUE(MakeDirectories(folder_).ok());
+    spec_.mutable_data()->set_train(folder_ + "/train.jsonl");
+    spec_.mutable_data()->set_validation(folder_ + "/validation.jsonl");
+    std::vector<std::string> answers;
+    for (int i = 0; i < 10; ++i) answers.push_back(absl::StrCat(i));
+    WriteRows(answers);
     spec_.mutable_rollout()->set_max_new_tokens(6);
     spec_.mutable_rollout()->set_max_batch(3);
     spec_.mutable_eval()->set_every(1);
@@ -30,6 +33,16 @@ class BundleGeneratorTest : public testing::Test {
     length.mutable_length()->set_target(3);
     length.mutable_length()->set_tolerance(3);
     length.set_weight(0.5);
+  }
+  ~BundleGeneratorTest() override { EXPECT_TRUE(RemoveRecursively(folder_).ok()); }
+
+  // Row i asks "i=" and wants answers[i].
+  void WriteRows(const std::vector<std::string>& answers) {
+    std::string rows;
+    for (size_t i = 0; i < answers.size(); ++i)
+      absl::StrAppend(&rows, R"({"prompt":")", i, R"(=","answer":")", answers[i], "\"}\n");
+    EXPECT_TRUE(WriteFileDurably(spec_.data().train(), rows).ok());
+    EXPECT_TRUE(WriteFileDurably(spec_.data().validation(), rows).ok());
   }
   std::unique_ptr<BundleGenerator> Make() {
     auto generator = BundleGenerator::Make(spec_, &policy_);
@@ -52,7 +65,21 @@ class BundleGeneratorTest : public testing::Test {
     return generator.Generate(model_, request, [](int64_t) { return absl::OkStatus(); });
   }
 
-  const PolicyText policy_ = tiny::TinyPolicy();
+  // Greedy completions of four rows whose answers are what the model says.
+  GeneratedBundle EvalWithOwnAnswers() {
+    const BundleRequest request = Request(v1::BUNDLE_KIND_EVAL, 2, 0, {0, 1, 2, 3});
+    auto said = Generate(*Make(), request);
+    EXPECT_TRUE(said.ok()) << said.status();
+    WriteRows(said->completions);
+    auto bundle = Generate(*Make(), request);
+    EXPECT_TRUE(bundle.ok()) << bundle.status();
+    EXPECT_EQ(bundle->completions, said->completions);
+    return *std::move(bundle);
+  }
+
+  const std::string folder_ =
+      absl::StrCat(testing::TempDir(), "/bundle_generator_test_", RandomHex(4));
+  PolicyText policy_ = tiny::TinyPolicy();
   v1::JobSpec spec_ = tiny::TinyPpoSpec(4, 3);
   const model::Model model_{policy_.config, tiny::RandomArena(policy_.config, false, 5)};
 };
@@ -99,6 +126,37 @@ TEST_F(BundleGeneratorTest, Generate_OtherStepOrSlot_OtherNumbers) {
             base->rollout.token_ids);
 }
 
+TEST_F(BundleGeneratorTest, Generate_SamplesOfOneSlot_OtherNumbersEach) {
+  const auto bundle = Generate(*Make(), Request(v1::BUNDLE_KIND_TRAIN, 2, 4, {7}));
+  ASSERT_TRUE(bundle.ok()) << bundle.status();
+  const artifact::Rollout& rollout = bundle->rollout;
+  std::set<std::vector<int32_t>> responses;
+  auto token = rollout.token_ids.begin();
+  for (int64_t i = 0; i < rollout.samples(); ++i) {
+    token += rollout.prompt_lengths[i];
+    responses.emplace(token, token + rollout.response_lengths[i]);
+    token += rollout.response_lengths[i];
+  }
+  EXPECT_EQ(responses.size(), 3);
+}
+
+TEST_F(BundleGeneratorTest, Generate_RightAnswerCutShort_NoMatch) {
+  policy_.stop_ids.clear();
+  const GeneratedBundle bundle = EvalWithOwnAnswers();
+  EXPECT_THAT(bundle.rollout.finished, Each(0));
+  EXPECT_THAT(bundle.exact_matches, Each(0));
+  EXPECT_EQ(bundle.rollout.reward_parts[0], 0);  // exact_match with require_eos.
+}
+
+TEST_F(BundleGeneratorTest, Generate_RightAnswerFinished_Matches) {
+  policy_.stop_ids.resize(policy_.vocab_limit);
+  std::iota(policy_.stop_ids.begin(), policy_.stop_ids.end(), 0);
+  const GeneratedBundle bundle = EvalWithOwnAnswers();
+  EXPECT_THAT(bundle.rollout.finished, Each(1));
+  EXPECT_THAT(bundle.exact_matches, Each(1));
+  EXPECT_EQ(bundle.rollout.reward_parts[0], 1);
+}
+
 TEST_F(BundleGeneratorTest, Generate_Eval_OneGreedySampleARow) {
   const auto generator = Make();
   const auto first = Generate(*generator, Request(v1::BUNDLE_KIND_EVAL, 2, 0, {1, 2, 3, 4}));
@@ -138,7 +196,7 @@ TEST_F(BundleGeneratorTest, SampleTexts_LongText_CutBetweenCodePoints) {
 
 TEST_F(BundleGeneratorTest, Generate_RowOutOfRange_NamesFile) {
   EXPECT_THAT(Generate(*Make(), Request(v1::BUNDLE_KIND_TRAIN, 0, 0, {10})).status().ToString(),
-              HasSubstr("bundle_generator_train.jsonl has 10 rows"));
+              HasSubstr("train.jsonl has 10 rows"));
 }
 
 TEST_F(BundleGeneratorTest, Generate_HookRefuses_ItsErrorComesBack) {

@@ -28,7 +28,7 @@ class BundleScorerTest : public testing::Test {
   int micro_batches_ = 0;
 };
 
-// The plain definition: one sample at a time, from the logits.
+// The plain definition: one sample at a time, from the logits, at the temperature of the rollouts.
 TEST_F(BundleScorerTest, Score_EachSample_EqualsTheDefinition) {
   const auto scores = Score();
   ASSERT_TRUE(scores.ok()) << scores.status();
@@ -41,7 +41,7 @@ TEST_F(BundleScorerTest, Score_EachSample_EqualsTheDefinition) {
                                    rollout_.token_ids.begin() + token + length);
     const at::Tensor logits =
         reference_.Logits(reference_.Hidden(model::Pack({ids}))).narrow(1, 0, policy_.vocab_limit);
-    const at::Tensor log_probs = at::log_softmax(logits / options_.temperature, 1);
+    const at::Tensor log_probs = at::log_softmax(logits / 0.7, 1);
     for (int64_t t = rollout_.prompt_lengths[i]; t < length; ++t) {
       EXPECT_NEAR(scores->ref_log_probs[at_score++], log_probs[t - 1][ids[t]].item<float>(), 2e-5);
     }

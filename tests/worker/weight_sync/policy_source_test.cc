@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/random_id.h"
 #include "gmock/gmock.h"
 #include "testing/tiny_job.h"
 
@@ -15,7 +16,6 @@ using ::testing::HasSubstr;
 class PolicySourceTest : public testing::Test {
  protected:
   PolicySourceTest() {
-    EXPECT_TRUE(RemoveRecursively(folder_).ok());
     EXPECT_TRUE(MakeDirectories(folder_).ok());
     WriteConfig(tiny::TinyConfig());
     EXPECT_TRUE(WriteFileDurably(folder_ + "/tokenizer.json", tiny::TinyTokenizerJson()).ok());
@@ -24,11 +24,13 @@ class PolicySourceTest : public testing::Test {
     spec_.mutable_policy()->mutable_init()->set_config(folder_);
     spec_.mutable_policy()->mutable_init()->set_std(0.06);
   }
+  ~PolicySourceTest() override { EXPECT_TRUE(RemoveRecursively(folder_).ok()); }
   void WriteConfig(const layout::ModelConfig& config) {
     EXPECT_TRUE(WriteFileDurably(folder_ + "/config.json", layout::ModelConfigJson(config)).ok());
   }
 
-  const std::string folder_ = absl::StrCat(testing::TempDir(), "/policy_source_test");
+  const std::string folder_ =
+      absl::StrCat(testing::TempDir(), "/policy_source_test_", RandomHex(4));
   v1::JobSpec spec_ = tiny::TinyPpoSpec(4, 1);
 };
 
@@ -46,6 +48,25 @@ TEST_F(PolicySourceTest, LoadText_ConfigWithoutEos_TheTokenizersEosStops) {
   const auto policy = LoadPolicyText(spec_);
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_THAT(policy->stop_ids, ElementsAre(2));
+}
+
+TEST_F(PolicySourceTest, Eos_OneOfSeveralStopIds_TheTokenizers) {
+  PolicyText policy = tiny::TinyPolicy();
+  policy.stop_ids = {7, 2};
+  EXPECT_EQ(*EosOf(policy), 2);
+  policy.stop_ids = {7};
+  EXPECT_EQ(EosOf(policy).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(PolicySourceTest, Eos_TokenizerNamesNone_TheFirstStopId) {
+  PolicyText policy = tiny::TinyPolicy();
+  auto tokenizer = text::Tokenizer::Parse(tiny::TinyTokenizerJson(), "{}", "no eos");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  policy.tokenizer = *std::move(tokenizer);
+  policy.stop_ids = {7, 2};
+  EXPECT_EQ(*EosOf(policy), 7);
+  policy.stop_ids.clear();
+  EXPECT_THAT(EosOf(policy).status().ToString(), HasSubstr("responses could not end"));
 }
 
 TEST_F(PolicySourceTest, FirstWeights_PolicyAndReference_AreTheSame) {
