@@ -12,7 +12,7 @@ void RunView::OnStart(const RunStart& start) {
   std::string first = absl::StrCat(start.name, ": ", start.algorithm, ", ", start.steps,
                                    " steps of ", start.samples_per_step, " samples, ",
                                    start.workers, " workers, run folder ", start.run_dir);
-  if (start.resumed) absl::StrAppend(&first, ", resumed at step ", start.first_step);
+  if (start.resumed) absl::StrAppend(&first, ", resumed after step ", start.first_step);
   std::fprintf(out_, "%s\n", first.c_str());
   for (const std::string& note : start.notes) std::fprintf(out_, "note: %s\n", note.c_str());
   if (start.external) {
