@@ -10,6 +10,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/command_line.h"
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -51,7 +52,7 @@ void AddFlags(CLI::App& app, WorkerFlags& flags) {
                  "agent, rollout, scorer or learner; under mpirun the driver gives it")
       ->check(CLI::IsMember({"agent", "rollout", "scorer", "learner"}));
   app.add_option("--index", flags.index, "Number of the worker within its role")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1000000));
   app.add_option("--incarnation", flags.incarnation,
                  "32 hex digits, new for every start (default: drawn)");
   app.add_option("--driver", flags.driver, "HOST:PORT of the driver");
@@ -174,6 +175,7 @@ absl::Status RunWorker(const WorkerFlags& flags, int* exit_code) {
 int Main(int argc, char** argv) {
   CLI::App app("retort-worker: every role of a Retort run but the driver. `retort run` starts it.");
   app.set_version_flag("--version", std::string(rpc::BuildVersion()));
+  SetUpCommandLine(argv[0], app);
   WorkerFlags flags;
   AddFlags(app, flags);
   ToolFlags tools;

@@ -19,7 +19,7 @@ void AddGenerate(CLI::App& app, ToolFlags& flags) {
   command.add_option("--prompt", options.prompt, "Text to complete")->required();
   command
       .add_option("--max-new-tokens", options.max_new_tokens, "Most tokens to make (default 128)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1048576));
   command.add_option("--temperature", options.temperature, "Sampling temperature");
   command.add_option("--top-k", options.top_k, "Sample among the k likeliest tokens; 0 is all");
   command.add_option("--top-p", options.top_p,

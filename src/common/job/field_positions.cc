@@ -4,6 +4,13 @@
 
 namespace retort::job {
 
+std::string PlaceAndKey(absl::string_view where, absl::string_view key) {
+  if (where.empty() || where == absl::StrCat("--set ", key)) {
+    return std::string(where.empty() ? key : where);
+  }
+  return absl::StrCat(where, ": ", key);
+}
+
 std::string FieldPositions::Where(absl::string_view field) const {
   for (std::string at(field); !at.empty();) {
     if (const auto found = where_.find(at); found != where_.end()) return found->second;
@@ -15,14 +22,11 @@ std::string FieldPositions::Where(absl::string_view field) const {
 }
 
 absl::Status FieldPositions::Error(absl::string_view field, absl::string_view what) const {
-  const std::string where = Where(field);
-  return absl::InvalidArgumentError(
-      absl::StrCat(where, where.empty() ? "" : ": ", field, " ", what));
+  return absl::InvalidArgumentError(absl::StrCat(PlaceAndKey(Where(field), field), " ", what));
 }
 
 absl::Status FieldPositions::Wrap(absl::string_view field, const absl::Status& status) const {
-  const std::string where = Where(field);
-  return WithContext(status, absl::StrCat(where, where.empty() ? "" : ": ", field));
+  return WithContext(status, PlaceAndKey(Where(field), field));
 }
 
 }  // namespace retort::job

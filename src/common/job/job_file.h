@@ -13,6 +13,9 @@
 
 namespace retort::job {
 
+// How an error begins: "job.yaml:12:5: data.train"; "--set data.train" says both already.
+std::string PlaceAndKey(absl::string_view where, absl::string_view key);
+
 // Where the value of each given key stands: "job.yaml:12:5" or "--set a.b.c".
 class FieldPositions {
  public:

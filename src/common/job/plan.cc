@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/job/applicability.h"
 #include "common/job/checks.h"
@@ -144,24 +143,14 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec) {
   return MakePlan(spec, FieldPositions(), ThisHost(spec.output().dir()));
 }
 
-absl::Status CheckOutputDir(const v1::JobSpec& spec, const FieldPositions& positions) {
-  const std::string& dir = spec.output().dir();
-  for (const char* name : {"journal.db", "metrics.jsonl", "checkpoints", "model"}) {
-    if (!FileExists(absl::StrCat(dir, "/", name))) continue;
-    return positions.Wrap("output.dir", absl::FailedPreconditionError(absl::StrCat(
-                                            dir, " already holds a run (", name,
-                                            "); continue it with `retort run --resume ", dir,
-                                            "`, or choose another folder, or remove it")));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::string> PlanCommand(const std::string& path,
                                         absl::Span<const std::string> overrides) {
   RETORT_ASSIGN_OR_RETURN(const LoadedJob job, LoadJobWithPositions(path, overrides));
   RETORT_ASSIGN_OR_RETURN(Plan plan,
                           MakePlan(job.spec, job.positions, ThisHost(job.spec.output().dir())));
   const absl::Status free = CheckOutputDir(job.spec, job.positions);
+  // The plan of a run that is there already is worth a look.
+  if (!free.ok() && free.code() != absl::StatusCode::kFailedPrecondition) return free;
   if (!free.ok()) plan.notes.push_back(std::string(free.message()));
   return Describe(plan);
 }

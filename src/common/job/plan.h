@@ -87,9 +87,10 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec);
 std::string Describe(const Plan& plan);
 
 // FAILED_PRECONDITION if output.dir already holds a run or anything else; says how to resume.
+// INVALID_ARGUMENT if it is no folder, or cannot be made or written.
 absl::Status CheckOutputDir(const v1::JobSpec& spec, const FieldPositions& positions = {});
 
-// `retort plan FILE --set …`: the text to print.
+// `retort plan FILE --set …`: the text to print. An output.dir that is taken is only noted.
 absl::StatusOr<std::string> PlanCommand(const std::string& path,
                                         absl::Span<const std::string> overrides);
 

@@ -151,7 +151,7 @@ std::string Nearest(absl::string_view word, const std::vector<std::string>& cand
   size_t least = 0;
   for (const std::string& candidate : candidates) {
     const size_t distance = EditDistance(word, candidate);
-    if (distance >= std::max(word.size(), candidate.size())) continue;
+    if (2 * distance > word.size()) continue;  // A stranger.
     if (!best.empty() && distance >= least) continue;
     best = candidate;
     least = distance;

@@ -49,8 +49,8 @@ std::string NumberText(double value);
 // "".
 std::string FindKey(const google::protobuf::Descriptor* message, absl::string_view name);
 
-// The candidate with the least edit distance to `word`, or "" if none is any closer than a
-// stranger.
+// The candidate with the least edit distance to `word`, or "" if every one differs in more than
+// half of the word's letters.
 std::string Nearest(absl::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace retort::job

@@ -25,7 +25,7 @@ std::string Join(const std::string& section, absl::string_view key) {
 }
 
 absl::Status ErrorAt(const std::string& where, absl::string_view key, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": ", key, " ", what));
+  return absl::InvalidArgumentError(absl::StrCat(PlaceAndKey(where, key), " ", what));
 }
 
 class SpecReader {
@@ -65,10 +65,15 @@ absl::Status UnknownKey(const YamlEntry& entry, const std::string& path,
                         const std::vector<std::string>& known) {
   // A key of another section is likelier meant than a misspelt one of this.
   std::string meant = FindKey(v1::JobSpec::descriptor(), entry.key);
-  if (meant.empty()) meant = Nearest(entry.key, known);
+  if (meant.empty()) {
+    const std::string nearest = Nearest(entry.key, known);
+    if (!nearest.empty()) meant = Join(path, nearest);
+  }
+  const std::string help = meant.empty()
+                               ? absl::StrCat("; expected one of ", absl::StrJoin(known, ", "))
+                               : DidYouMean(meant);
   return ErrorAt(entry.where, Join(path, Printable(entry.key)),
-                 absl::StrCat("is not a known key; expected one of ", absl::StrJoin(known, ", "),
-                              DidYouMean(meant)));
+                 absl::StrCat("is not a known key", help));
 }
 
 absl::Status SpecReader::ChooseMember(const YamlNode& node, const std::string& path,

@@ -39,6 +39,12 @@ std::string Seconds(double seconds) {
   return absl::StrFormat("%d h %02d min", whole / 3600, whole % 3600 / 60);
 }
 
+// 1234567 -> "1,234,567". Not for negative numbers.
+std::string Grouped(int64_t number) {
+  if (number < 1000) return absl::StrCat(number);
+  return absl::StrCat(Grouped(number / 1000), ",", absl::Dec(number % 1000, absl::kZeroPad3));
+}
+
 struct FirstAndLast {
   double first, last;
 };
@@ -109,8 +115,8 @@ std::string Tiles(const ReportInput& input) {
               : "",
           &out);
   if (const auto speed = ScalarMean(input.steps, "rollout/tokens_per_second")) {
-    AddTile("", "Generated", "", absl::StrFormat("%.0f", *speed), "tokens/s, mean over steps",
-            &out);
+    AddTile("", "Generated", "", absl::StrCat(Grouped(std::llround(*speed)), " tokens/s"),
+            "mean over steps", &out);
   }
   return out;
 }

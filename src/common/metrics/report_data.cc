@@ -32,11 +32,11 @@ class Buckets {
   size_t width() const { return width_; }
   size_t count() const { return (steps_.size() + width_ - 1) / width_; }
 
-  // The middle step of each bucket.
+  // The middle step of each bucket, counted from 1 as people do.
   Json Steps() const {
     Json out = Json::array();
     for (size_t b = 0; b < count(); ++b)
-      out.push_back((steps_[Begin(b)].step() + steps_[End(b) - 1].step()) / 2);
+      out.push_back((steps_[Begin(b)].step() + steps_[End(b) - 1].step()) / 2 + 1);
     return out;
   }
 
@@ -138,7 +138,7 @@ Json TrainingSamples(const ReportInput& input, const ReportLimits& limits, std::
   }
   Json out = Json::array();
   for (const size_t i : EvenlySpaced(with_samples.size(), keep)) {
-    out.push_back({{"at", with_samples[i]->step()},
+    out.push_back({{"at", with_samples[i]->step() + 1},
                    {"rows", SampleRows(with_samples[i]->samples())},
                    {"histograms", HistogramsOf(*with_samples[i])}});
   }

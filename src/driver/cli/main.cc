@@ -1,10 +1,16 @@
 // The program `retort`: the command line and, inside `run`, the driver.
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/base/command_line.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/job/job_file.h"
 #include "common/job/plan.h"
@@ -24,7 +30,9 @@ int Fail(const absl::Status& status) {
 
 int Print(const absl::StatusOr<std::string>& text) {
   if (!text.ok()) return Fail(text.status());
-  std::fputs(text->c_str(), stdout);
+  if (std::fputs(text->c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    return Fail(ErrnoError(errno, "write the output"));
+  }
   return 0;
 }
 
@@ -54,15 +62,32 @@ void AddRun(CLI::App& app, RunOptions& options) {
       ->allow_extra_args(false);
 }
 
-// Sub-commands of retort-worker; their own --help tells the flags.
-void AddWorkerTools(CLI::App& app) {
-  app.add_subcommand("generate", "Generate text with a model folder")->prefix_command();
-  app.add_subcommand("score", "Log-probabilities of a text under a model folder")->prefix_command();
+struct WorkerTool {
+  const char* name;
+  const char* what;
+};
+
+// Sub-commands of retort-worker, which reads their flags and answers --help.
+constexpr WorkerTool kWorkerTools[] = {
+    {"generate", "Generate text with a model folder"},
+    {"score", "Log-probabilities of a text under a model folder"},
+};
+
+bool NamesWorkerTool(int argc, char** argv) {
+  return argc > 1 &&
+         std::any_of(std::begin(kWorkerTools), std::end(kWorkerTools), [&](const WorkerTool& tool) {
+           return absl::string_view(tool.name) == argv[1];
+         });
 }
 
 int Main(int argc, char** argv) {
   InitLogging("retort", LogLevel::kWarning);
-  CLI::App app("Retort: reinforcement learning and distillation for language models.");
+  if (NamesWorkerTool(argc, argv)) {
+    return Fail(ExecWorkerTool(std::vector<std::string>(argv + 1, argv + argc)));
+  }
+  CLI::App app(
+      "Retort trains language models: reinforcement learning (PPO) and fine-tuning (SFT).");
+  SetUpCommandLine("retort", app);
   app.set_version_flag("--version", std::string(rpc::BuildVersion()));
   app.require_subcommand(1);
   RunOptions run;
@@ -74,7 +99,7 @@ int Main(int argc, char** argv) {
   plan->add_option("--set", plan_overrides, "Override a field: a.b.c=value; repeatable")
       ->allow_extra_args(false);
   app.add_subcommand("job-reference", "Print every key of the job file as Markdown");
-  AddWorkerTools(app);
+  for (const WorkerTool& tool : kWorkerTools) app.add_subcommand(tool.name, tool.what);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -83,8 +108,7 @@ int Main(int argc, char** argv) {
   const std::string command = app.get_subcommands().front()->get_name();
   if (command == "plan") return Print(job::PlanCommand(plan_path, plan_overrides));
   if (command == "job-reference") return Print(job::JobReferencePage());
-  if (command == "run") return RunCommand(run);
-  return Fail(ExecWorkerTool(std::vector<std::string>(argv + 1, argv + argc)));
+  return RunCommand(run);
 }
 
 }  // namespace

@@ -106,7 +106,8 @@ int RunCommand(const RunOptions& options) {
     return ExitCodeOf(job.status());
   }
   CatchStopSignals();
-  RunView view(stdout, isatty(STDOUT_FILENO) != 0);
+  const std::string programs = ExecutableDirectory();
+  RunView view(stdout, isatty(STDOUT_FILENO) != 0, programs);
   job->observer = &view;
   const absl::StatusOr<RunSummary> summary = RunJob(*job);
   if (!summary.ok()) {
@@ -115,10 +116,10 @@ int RunCommand(const RunOptions& options) {
   }
   view.Finish();
   if (summary->result.end == RunEnd::kFailed) {
-    PrintLines(stderr, FailureLines(*summary));
+    PrintLines(stderr, FailureLines(programs, *summary));
     return summary->result.bad_input ? 2 : 1;
   }
-  PrintLines(stdout, ClosingLines(*summary));
+  PrintLines(stdout, ClosingLines(programs, *summary));
   return summary->result.end == RunEnd::kStopped ? 128 + first_signal.load() : 0;
 }
 

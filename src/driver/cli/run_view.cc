@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "common/base/clock.h"
+#include "driver/cli/paste_line.h"
 
 namespace retort::driver {
 
@@ -11,15 +12,14 @@ void RunView::OnStart(const RunStart& start) {
   std::string first = absl::StrCat(start.name, ": ", start.algorithm, ", ", start.steps,
                                    " steps of ", start.samples_per_step, " samples, ",
                                    start.workers, " workers, run folder ", start.run_dir);
-  if (start.resumed) absl::StrAppend(&first, ", resumed at step ", start.first_step);
+  if (start.resumed) absl::StrAppend(&first, ", resumed after step ", start.first_step);
   std::fprintf(out_, "%s\n", first.c_str());
   for (const std::string& note : start.notes) std::fprintf(out_, "note: %s\n", note.c_str());
   if (start.external) {
     std::fprintf(out_,
                  "waiting for %d workers at %s; start them with\n"
-                 "  mpirun -n %d retort-worker --driver=%s --token-file=%s\n",
-                 start.workers, start.address.c_str(), start.workers, start.address.c_str(),
-                 start.token_file.c_str());
+                 "  %s\n",
+                 start.workers, start.address.c_str(), WorkersLine(programs_, start).c_str());
   }
   std::fflush(out_);
   table_.emplace(out_, terminal_, start.steps, start.name, Clock::Real());
@@ -47,14 +47,14 @@ void RunView::Finish() {
   if (table_) table_->Finish();
 }
 
-std::vector<std::string> ClosingLines(const RunSummary& summary) {
+std::vector<std::string> ClosingLines(const std::string& programs, const RunSummary& summary) {
   std::vector<std::string> lines;
   const RunResult& result = summary.result;
   if (result.end == RunEnd::kStopped) {
     lines.push_back(absl::StrCat(
         "stopped after ", result.next_step, " of ", summary.steps, " steps, newest checkpoint: ",
         result.checkpoint_step > 0 ? absl::StrCat("step ", result.checkpoint_step) : "none"));
-    lines.push_back(absl::StrCat("go on with: retort run --resume ", summary.run_dir));
+    lines.push_back(absl::StrCat("go on with: ", ResumeLine(programs, summary.run_dir)));
     return lines;
   }
   lines.push_back(
@@ -69,7 +69,7 @@ std::vector<std::string> ClosingLines(const RunSummary& summary) {
   return lines;
 }
 
-std::vector<std::string> FailureLines(const RunSummary& summary) {
+std::vector<std::string> FailureLines(const std::string& programs, const RunSummary& summary) {
   const RunResult& result = summary.result;
   std::vector<std::string> lines = {absl::StrCat("retort: ", result.message)};
   if (!result.log_tail.empty()) {
@@ -84,9 +84,9 @@ std::vector<std::string> FailureLines(const RunSummary& summary) {
   } else if (result.bad_input) {
     lines.push_back(absl::StrCat("logs: ", summary.run_dir, "/logs"));
   } else {
-    lines.push_back(absl::StrCat("logs: ", summary.run_dir,
-                                 "/logs; when the cause is gone, go on with: retort run --resume ",
-                                 summary.run_dir));
+    lines.push_back(absl::StrCat(
+        "logs: ", summary.run_dir,
+        "/logs; when the cause is gone, go on with: ", ResumeLine(programs, summary.run_dir)));
   }
   return lines;
 }

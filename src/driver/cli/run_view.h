@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "driver/cli/live_table.h"
@@ -15,8 +16,10 @@ namespace retort::driver {
 // Not thread-safe; called on the event loop's thread.
 class RunView : public RunObserver {
  public:
-  // `terminal`: `out` is one, the status line is redrawn in place.
-  RunView(std::FILE* out, bool terminal) : out_(out), terminal_(terminal) {}
+  // `terminal`: `out` is one, the status line is redrawn in place. `programs`: the folder of
+  // `retort`, for lines to paste.
+  RunView(std::FILE* out, bool terminal, std::string programs)
+      : out_(out), terminal_(terminal), programs_(std::move(programs)) {}
 
   void OnStart(const RunStart& start) override;
   void OnState(const RunState& state) override;
@@ -29,15 +32,17 @@ class RunView : public RunObserver {
  private:
   std::FILE* const out_;
   const bool terminal_;
+  const std::string programs_;
   std::optional<LiveTable> table_;
   RunState state_;
 };
 
 // What a finished or stopped run prints on stdout, one line each; the last line of a finished run
-// with an evaluation is "held-out exact match: 41.5 % -> 96.2 %".
-std::vector<std::string> ClosingLines(const RunSummary& summary);
+// with an evaluation is "held-out exact match: 41.5 % -> 96.2 %". `programs`: the folder of
+// `retort`, for the line that goes on with a stopped run.
+std::vector<std::string> ClosingLines(const std::string& programs, const RunSummary& summary);
 
 // What a failed run prints on stderr: what was wrong, the end of the worker's log, what to do.
-std::vector<std::string> FailureLines(const RunSummary& summary);
+std::vector<std::string> FailureLines(const std::string& programs, const RunSummary& summary);
 
 }  // namespace retort::driver

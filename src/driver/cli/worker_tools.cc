@@ -15,7 +15,9 @@ absl::Status ExecWorkerTool(const std::vector<std::string>& arguments) {
     return absl::NotFoundError(
         absl::StrCat(program, " is missing; it belongs beside retort (build it: deploy/build.sh)"));
   }
-  std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+  // The name that the tool shows: it is a command of `retort` to whoever called it.
+  char name[] = "retort";
+  std::vector<char*> argv = {name};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   execv(program.c_str(), argv.data());

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/text/pattern.h"
@@ -55,6 +58,13 @@ class Length : public RewardFunction {
   const int64_t target_, tolerance_;
 };
 
+std::vector<std::string> KindNames() {
+  const auto* kind = v1::RewardSpec::descriptor()->FindOneofByName("kind");
+  std::vector<std::string> names;
+  for (int i = 0; i < kind->field_count(); ++i) names.push_back(kind->field(i)->name());
+  return names;
+}
+
 }  // namespace
 
 bool MatchesAnswer(absl::string_view text, absl::string_view answer) {
@@ -80,7 +90,8 @@ absl::StatusOr<std::unique_ptr<const RewardFunction>> MakeRewardFunction(
     case v1::RewardSpec::KIND_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError("no kind is set; expected exact_match, regex or length");
+  return absl::InvalidArgumentError(
+      absl::StrCat("no kind is set; expected one of ", absl::StrJoin(KindNames(), ", ")));
 }
 
 }  // namespace retort::worker

@@ -9,6 +9,7 @@
 #include "common/model/generate.h"
 #include "common/text/stream_decoder.h"
 #include "worker/tools/loaded_model.h"
+#include "worker/tools/write_output.h"
 
 namespace retort::worker {
 namespace {
@@ -25,7 +26,7 @@ absl::Status GenerateCommand(const GenerateOptions& options, std::ostream& out) 
   RETORT_RETURN_IF_ERROR(model::ValidateFilter(sampling.filter));
   RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModelFolder(options.model));
   RETORT_ASSIGN_OR_RETURN(const std::vector<int64_t> prompt,
-                          loaded.Encode(options.prompt, options.add_bos));
+                          loaded.Encode("prompt", options.prompt, options.add_bos));
   const layout::ModelConfig& config = loaded.model.config();
   const int64_t room = config.max_position_embeddings - static_cast<int64_t>(prompt.size());
   if (room < 1) {
@@ -47,15 +48,14 @@ absl::Status GenerateCommand(const GenerateOptions& options, std::ostream& out) 
       status = piece.status();
       return false;
     }
-    out << *piece << std::flush;
-    return static_cast<bool>(out);
+    status = Write(*piece, out);
+    return status.ok();
   };
   const model::SampleRequest sample{0, CounterRng(options.seed, RngPurpose::kSampling, 0)};
   const auto result = model::Generate(loaded.model, {prompt}, {sample}, sampling, write);
   RETORT_RETURN_IF_ERROR(status);
   if (!result.ok()) return result.status();
-  out << decoder.Finish() << "\n" << std::flush;
-  return absl::OkStatus();
+  return Write(decoder.Finish() + "\n", out);
 }
 
 }  // namespace retort::worker

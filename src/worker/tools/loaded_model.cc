@@ -9,7 +9,8 @@
 
 namespace retort::worker {
 
-absl::StatusOr<std::vector<int64_t>> LoadedModel::Encode(const std::string& text,
+absl::StatusOr<std::vector<int64_t>> LoadedModel::Encode(absl::string_view what,
+                                                         const std::string& text,
                                                          bool add_bos) const {
   RETORT_ASSIGN_OR_RETURN(std::vector<int64_t> ids,
                           tokenizer->Encode(text, /*add_special_tokens=*/false));
@@ -17,18 +18,20 @@ absl::StatusOr<std::vector<int64_t>> LoadedModel::Encode(const std::string& text
     const std::optional<int64_t> bos =
         model.config().bos_token_id.has_value() ? model.config().bos_token_id : tokenizer->bos_id();
     if (!bos.has_value()) {
-      return absl::InvalidArgumentError("the model has no BOS token; do not ask for one");
+      return absl::InvalidArgumentError("the model has no BOS token; leave out --add-bos");
     }
     ids.insert(ids.begin(), *bos);
   }
   if (ids.empty()) {
-    return absl::InvalidArgumentError("the prompt is empty; give a text, or ask for the BOS token");
+    return absl::InvalidArgumentError(
+        absl::StrCat("the ", what, " is empty; give a text",
+                     what == "prompt" ? ", or --add-bos if the model has a BOS token" : ""));
   }
   for (const int64_t id : ids) {
     if (id < model.config().vocab_size) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("token ", id, " of the text is unknown to the model, whose vocab_size is ",
-                     model.config().vocab_size));
+    return absl::InvalidArgumentError(absl::StrCat("token ", id, " of the ", what,
+                                                   " is unknown to the model, whose vocab_size is ",
+                                                   model.config().vocab_size));
   }
   return ids;
 }

@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/tensor/torch_process.h"
 #include "worker/tools/loaded_model.h"
+#include "worker/tools/write_output.h"
 
 namespace retort::worker {
 namespace {
@@ -36,10 +37,10 @@ absl::Status ScoreCommand(const ScoreOptions& options, std::ostream& out) {
   }
   RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModelFolder(options.model));
   RETORT_ASSIGN_OR_RETURN(std::vector<int64_t> sequence,
-                          loaded.Encode(options.prompt, options.add_bos));
+                          loaded.Encode("prompt", options.prompt, options.add_bos));
   const int64_t first = static_cast<int64_t>(sequence.size());
   RETORT_ASSIGN_OR_RETURN(const std::vector<int64_t> completion,
-                          loaded.Encode(options.completion, /*add_bos=*/false));
+                          loaded.Encode("completion", options.completion, /*add_bos=*/false));
   sequence.insert(sequence.end(), completion.begin(), completion.end());
   if (static_cast<int64_t>(sequence.size()) > loaded.model.config().max_position_embeddings) {
     return absl::InvalidArgumentError(absl::StrCat("prompt and completion have ", sequence.size(),
@@ -50,12 +51,13 @@ absl::Status ScoreCommand(const ScoreOptions& options, std::ostream& out) {
                           Score(loaded, sequence, first, options.temperature));
   const float* data = log_probs.const_data_ptr<float>();
   double total = 0;
+  std::string lines;
   for (size_t i = 0; i < completion.size(); ++i) {
-    out << absl::StrFormat("%d\t%.6f\n", completion[i], data[i]);
+    absl::StrAppendFormat(&lines, "%d\t%.6f\n", completion[i], data[i]);
     total += data[i];
   }
-  out << absl::StrFormat("total\t%.6f\ttokens\t%d\n", total, completion.size()) << std::flush;
-  return absl::OkStatus();
+  absl::StrAppendFormat(&lines, "total\t%.6f\ttokens\t%d\n", total, completion.size());
+  return Write(lines, out);
 }
 
 }  // namespace retort::worker

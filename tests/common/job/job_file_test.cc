@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "common/job/job_text.h"
@@ -133,28 +134,38 @@ TEST(JobFileTest, Parse_BadYaml_FileLineColumnAndWhat) {
   EXPECT_THAT(ErrorOf(many + "]"), HasSubstr("more than 65536 values"));
 }
 
-TEST(JobFileTest, Parse_BadKey_NearestKeyAndWhatWasExpected) {
+// "exact_match, regex, …": a new reward changes no test.
+std::string RewardKinds() {
+  const auto* kind = v1::RewardSpec::descriptor()->FindOneofByName("kind");
+  std::vector<std::string> names;
+  for (int i = 0; i < kind->field_count(); ++i) names.push_back(kind->field(i)->name());
+  return absl::StrJoin(names, ", ");
+}
+
+TEST(JobFileTest, Parse_BadKey_NearestKeyOrWhatWasExpected) {
+  const std::string kinds = RewardKinds();
   const ErrorCase cases[] = {
       {"misspelt", "steps: 60", "stpes: 60",
-       "job.yaml:2:24: algorithm.stpes is not a known key; expected one of type, steps, lag, "
-       "max_bad_steps, ppo, sft; did you mean steps?"},
+       "job.yaml:2:24: algorithm.stpes is not a known key; did you mean algorithm.steps?"},
       {"other section's", "name: sort", "name: sort\nlearning_rate: 1",
-       "job.yaml:2:1: learning_rate is not a known key; expected one of name, seed, "},
+       "job.yaml:2:1: learning_rate is not a known key; did you mean optimizer.learning_rate?"},
+      {"stranger", "steps: 60", "colour: 60",
+       "job.yaml:2:24: algorithm.colour is not a known key; expected one of type, steps, lag, "
+       "max_bad_steps, ppo, sft"},
       {"top level", "output:", "outptu:", "job.yaml:9:1: outptu is not a known key"},
       {"merge key", "name: sort", "<<: {}", "job.yaml:1:1: << is not a known key"},
       {"escaped", "name: sort", "\"a\\nb\": 1", "job.yaml:1:1: a\\nb is not a known key"},
       {"of a reward", "target: 6", "tagret: 6",
-       "job.yaml:8:20: rewards.1.tagret is not a known key; expected one of type, target, "
-       "tolerance, weight"},
+       "job.yaml:8:20: rewards.1.tagret is not a known key; did you mean rewards.1.target?"},
       {"of another reward", "tolerance: 2", "pattern: 2",
        "job.yaml:8:31: rewards.1.pattern is not"},
       {"oneof member", "type: exact_match", "type: exact_match\n    exact_match: {}",
        "job.yaml:8:5: rewards.0.exact_match is not a known key"},
       {"reward type", "type: length", "type: lenght",
-       "job.yaml:8:12: rewards.1.type is lenght; expected one of exact_match, regex, length; did "
-       "you mean length?"},
+       "job.yaml:8:12: rewards.1.type is lenght; expected one of " + kinds +
+           "; did you mean length?"},
       {"no reward type", "type: length, ", "",
-       "job.yaml:8:5: rewards.1.type is missing; expected one of exact_match, regex, length"},
+       "job.yaml:8:5: rewards.1.type is missing; expected one of " + kinds},
       {"missing top", "name: sort", "", "job.yaml:2:1: name is missing; expected a string"},
       {"missing inside", ", steps: 60", "",
        "job.yaml:2:12: algorithm.steps is missing; expected an integer >= 1 and <= 1e8 (steps)"},
@@ -289,13 +300,13 @@ TEST(JobFileTest, Parse_ValuesThatContradict_FieldToChange) {
   };
   const Case cases[] = {
       {{"algorithm.ppo.mini_batch_size=5"},
-       "--set algorithm.ppo.mini_batch_size: algorithm.ppo.mini_batch_size is 5; expected a "
+       "--set algorithm.ppo.mini_batch_size is 5; expected a "
        "divisor "
        "of the step's 16 samples"},
       {{"algorithm.ppo.mini_batch_size=32"}, "mini_batch_size is 32; expected a divisor"},
       {{"algorithm.ppo.horizon=3.2"},
        "algorithm.ppo.horizon is 3.2; expected more than 3.2, a fifth of the step's 16 samples"},
-      {{"rewards=[]"}, "--set rewards: rewards is empty; ppo needs at least one"},
+      {{"rewards=[]"}, "--set rewards is empty; ppo needs at least one"},
       {{"rewards=null"}, "job.yaml:1:1: rewards is empty"},
       {{"algorithm.ppo.use_score_norm=true"}, "use_score_norm is true but use_score_scaling is"},
       {{"optimizer.lr_schedule=constant", "optimizer.warmup_steps=3"},
@@ -309,7 +320,7 @@ TEST(JobFileTest, Parse_ValuesThatContradict_FieldToChange) {
       {{"data.prompts_per_step=1000000", "data.samples_per_prompt=17"},
        "data.samples_per_prompt makes 17000000 samples a step; expected at most 16777216"},
       {{"data.samples_per_prompt=65536"}, "rollout.bundle_prompts makes 524288 samples a bundle"},
-      {{"policy.path=null"}, "--set policy.path: policy.path is missing; expected a folder"},
+      {{"policy.path=null"}, "--set policy.path is missing; expected a folder"},
   };
   for (const Case& c : cases) {
     EXPECT_THAT(ErrorOf(kPpoJob, c.overrides), HasSubstr(c.want)) << c.want;
@@ -341,9 +352,8 @@ TEST(JobFileTest, Parse_BadOverride_SaysSetAndKey) {
       {"algorithm.steps", "--set algorithm.steps: no \"=\"; expected a.b.c=value"},
       {"=3", "--set : a part of the key is empty"},
       {"a..b=3", "--set a..b: a part of the key is empty"},
-      {"algorithm.steps=0",
-       "--set algorithm.steps: algorithm.steps is 0; expected an integer >= 1"},
-      {"algorithm.stpes=3", "--set algorithm.stpes: algorithm.stpes is not a known key"},
+      {"algorithm.steps=0", "--set algorithm.steps is 0; expected an integer >= 1"},
+      {"algorithm.stpes=3", "--set algorithm.stpes is not a known key"},
       {"algorithm.steps.x=3", "--set algorithm.steps.x: \"x\" lies inside the value 60"},
       {"rewards.2.weight=3",
        "--set rewards.2.weight: \"2\" is no entry of the list; expected 0 to 1"},

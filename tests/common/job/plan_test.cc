@@ -191,12 +191,12 @@ TEST_F(PlanTest, MakePlan_FileProblem_NamesFieldAndPosition) {
       {"no train file",
        [] {},
        {"data.train=none.jsonl"},
-       absl::StrCat("--set data.train: data.train: ", folder_, "/none.jsonl: No such file")},
+       absl::StrCat("--set data.train: ", folder_, "/none.jsonl: No such file")},
       {"bad row",
        [&] { Write("train.jsonl", "{\"prompt\": 3}\n"); },
        {},
        absl::StrCat("job.yaml:5:15: data.train: ", folder_, "/train.jsonl:1: \"prompt\" is of")},
-      {"no model", [] {}, {"policy.path=none"}, "--set policy.path: policy.path: "},
+      {"no model", [] {}, {"policy.path=none"}, "--set policy.path: "},
       {"no config",
        [&] { unlink((folder_ + "/models/start/config.json").c_str()); },
        {},
@@ -217,11 +217,11 @@ TEST_F(PlanTest, MakePlan_FileProblem_NamesFieldAndPosition) {
       {"reference without weights",
        [] {},
        {"reference.path=models/tiny"},
-       "--set reference.path: reference.path: "},
+       "--set reference.path: "},
       {"reference of other vocabulary",
        [&] { WriteConfig("ref", "\"vocab_size\": 301", "\"vocab_size\": 302"); },
        {"reference.path=models/ref"},
-       "--set reference.path: reference.path has a vocabulary of 302 but the policy one of 301"},
+       "--set reference.path has a vocabulary of 302 but the policy one of 301"},
       {"no validation file", [] {}, {"data.validation=none.jsonl"}, "--set data.validation: "},
   };
   for (const Case& c : cases) {
@@ -271,7 +271,7 @@ TEST_F(PlanTest, MakePlan_SpecialTokensThatTheJobNeeds_MustExist) {
   EXPECT_THAT(ErrorOf(kSftJob), HasSubstr("has no EOS token, which sft trains on"));
   WriteConfig("start", "\"bos_token_id\": 299,", "");
   EXPECT_THAT(ErrorOf(kPpoJob, {fits[0], "data.add_bos=true"}),
-              StartsWith("--set data.add_bos: data.add_bos is true, but the model names no BOS"));
+              StartsWith("--set data.add_bos is true, but the model names no BOS"));
 }
 
 TEST_F(PlanTest, MakePlan_RowsThatDoNotFit_NameTheirLine) {
@@ -280,10 +280,9 @@ TEST_F(PlanTest, MakePlan_RowsThatDoNotFit_NameTheirLine) {
       StartsWith(absl::StrCat("job.yaml:5:15: data.train has a prompt of 5 tokens at ", folder_,
                               "/train.jsonl:4; expected at most 4 (the model's "
                               "max_position_embeddings 64 - rollout.max_new")));
-  EXPECT_THAT(
-      ErrorOf(kPpoJob, {"rollout.max_new_tokens=64"}),
-      StartsWith("--set rollout.max_new_tokens: rollout.max_new_tokens is 64; expected less "
-                 "than the model's max_position_embeddings 64"));
+  EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=64"}),
+              StartsWith("--set rollout.max_new_tokens is 64; expected less "
+                         "than the model's max_position_embeddings 64"));
   EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4", "optimizer.micro_batch_tokens=9"}),
               HasSubstr("a prompt of 6 tokens at "));
   EXPECT_THAT(ErrorOf(kSftJob, {"optimizer.micro_batch_tokens=8"}),
@@ -293,7 +292,7 @@ TEST_F(PlanTest, MakePlan_RowsThatDoNotFit_NameTheirLine) {
                                          "data.validation=validation.jsonl"};
   Write("validation.jsonl",
         absl::StrCat("{\"prompt\": \"", std::string(61, 'x'), "\", \"answer\": \"\"}\n"));
-  EXPECT_THAT(ErrorOf(kPpoJob, eval), StartsWith("--set data.validation: data.validation has a "
+  EXPECT_THAT(ErrorOf(kPpoJob, eval), StartsWith("--set data.validation has a "
                                                  "prompt of 61 tokens at "));
   Write("train.jsonl", "\n{\"prompt\": \"\", \"answer\": \"a\"}\n");
   EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4"}),
@@ -317,7 +316,7 @@ TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
   };
   const Case cases[] = {
       {{"cluster.learner.threads=5"},
-       "--set cluster.learner.threads: cluster.learner.threads is 5 in one process; expected at "
+       "--set cluster.learner.threads is 5 in one process; expected at "
        "most 4, the cores of this host"},
       {{"cluster.rollout.threads=5"}, "cluster.rollout.threads is 5"},
       {{"cluster.scorer.threads=5"}, "cluster.scorer.threads is 5"},
@@ -418,6 +417,31 @@ TEST_F(PlanTest, CheckOutputDir_HoldsARun_SaysHowToResume) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
               AllOf(StartsWith("job.yaml:10:8: output.dir: "), HasSubstr("retort run --resume ")));
+}
+
+TEST_F(PlanTest, CheckOutputDir_NoEmptyFolder_SaysWhy) {
+  const auto check = [&](const std::string& dir) {
+    const auto job = ParseJob(kPpoJob, "job.yaml", folder_, {"output.dir=" + dir});
+    return job.ok() ? CheckOutputDir(job->spec, job->positions) : job.status();
+  };
+  Write("file", "");
+  EXPECT_EQ(check("file").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(check("file").message()),
+              AllOf(StartsWith("--set output.dir: "), HasSubstr("/file is not a folder")));
+  EXPECT_THAT(std::string(check("file/below/it").message()), HasSubstr("/file is not a folder"));
+  ASSERT_TRUE(MakeDirectories(folder_ + "/full").ok());
+  Write("full/notes.txt", "");
+  EXPECT_EQ(check("full").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(check("full").message()), HasSubstr("is not empty (notes.txt)"));
+  EXPECT_TRUE(check("not/there/yet").ok());
+}
+
+TEST_F(PlanTest, PlanCommand_OutputDirIsAFile_Refused) {
+  Write("job.yaml", kPpoJob);
+  Write("file", "");
+  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4", "output.dir=file"};
+  const auto text = PlanCommand(folder_ + "/job.yaml", overrides);
+  EXPECT_THAT(std::string(text.status().message()), HasSubstr("/file is not a folder"));
 }
 
 TEST_F(PlanTest, PlanCommand_File_PrintsThePlan) {

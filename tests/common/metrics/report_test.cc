@@ -14,6 +14,7 @@ namespace retort::metrics {
 namespace {
 
 using testing::AnyOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -34,6 +35,9 @@ TEST(ReportTest, Run_ShowsHeadlineAndFacts) {
   EXPECT_THAT(page, HasSubstr("9f2c66d1a3b04c5e8d7a11f0c2e4b6a8"));
   EXPECT_THAT(page, HasSubstr("2 min 10 s"));
   EXPECT_THAT(page, HasSubstr("<span class=\"pill good\">finished</span>"));
+  EXPECT_THAT(page, ContainsRegex("[0-9],[0-9]{3} tokens/s</div>"));
+  EXPECT_EQ(DataOf(page)["steps"].front(), 1);
+  EXPECT_EQ(DataOf(page)["steps"].back(), 100);
   ASSERT_TRUE(WriteFileAtomically(testing::TempDir() + "/retort-report.html", page).ok());
 }
 
@@ -83,8 +87,8 @@ TEST(ReportTest, ThousandStepsOfLongCompletions_StaysBelow3Megabytes) {
   EXPECT_LT(page.size(), 3'000'000);
   const Json data = DataOf(page);
   EXPECT_GE(data["samples"].size(), 2);
-  EXPECT_EQ(data["samples"].front()["at"], 0);
-  EXPECT_EQ(data["samples"].back()["at"], 999);
+  EXPECT_EQ(data["samples"].front()["at"], 1);  // People count steps from 1.
+  EXPECT_EQ(data["samples"].back()["at"], 1000);
   EXPECT_THAT(page, HasSubstr("metrics.jsonl has all"));
   EXPECT_THAT(page, HasSubstr("Each point of a curve is the mean of"));
 }

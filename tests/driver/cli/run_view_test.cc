@@ -30,23 +30,23 @@ RunSummary Finished() {
 TEST(ClosingLinesTest, WithEvaluations_LastLineIsTheExactMatch) {
   RunSummary summary = Finished();
   summary.evals = {Eval(0, 0.4149), Eval(20, 0.7), Eval(60, 0.962)};
-  const auto lines = ClosingLines(summary);
+  const auto lines = ClosingLines("/repo/build/bin", summary);
   EXPECT_EQ(lines.back(), "held-out exact match: 41.5 % -> 96.2 %");
   EXPECT_THAT(lines, Contains("final weights: 00ff"));
   EXPECT_THAT(lines, Contains("model: /runs/a/model"));
 }
 
 TEST(ClosingLinesTest, WithoutEvaluation_LastLineIsTheModel) {
-  EXPECT_EQ(ClosingLines(Finished()).back(), "model: /runs/a/model");
+  EXPECT_EQ(ClosingLines("/repo/build/bin", Finished()).back(), "model: /runs/a/model");
 }
 
 TEST(ClosingLinesTest, Stopped_SaysHowToGoOn) {
   RunSummary summary = Finished();
   summary.result.end = RunEnd::kStopped;
   summary.result.next_step = summary.result.checkpoint_step = 12;
-  const auto lines = ClosingLines(summary);
+  const auto lines = ClosingLines("/repo/build/bin", summary);
   EXPECT_EQ(lines.front(), "stopped after 12 of 60 steps, newest checkpoint: step 12");
-  EXPECT_EQ(lines.back(), "go on with: retort run --resume /runs/a");
+  EXPECT_EQ(lines.back(), "go on with: /repo/build/bin/retort run --resume /runs/a");
 }
 
 TEST(FailureLinesTest, WorkerFailure_ShowsItsLogAndWhatToDo) {
@@ -55,7 +55,7 @@ TEST(FailureLinesTest, WorkerFailure_ShowsItsLogAndWhatToDo) {
   summary.result.message = "scorer-0 died 5 times";
   summary.result.worker = "scorer-0";
   summary.result.log_tail = "one\nout of memory";
-  const auto lines = FailureLines(summary);
+  const auto lines = FailureLines("/repo/build/bin", summary);
   EXPECT_EQ(lines.front(), "retort: scorer-0 died 5 times");
   EXPECT_THAT(lines, Contains("  | out of memory"));
   EXPECT_THAT(lines.back(), HasSubstr("retort run --resume /runs/a"));
@@ -67,7 +67,7 @@ TEST(FailureLinesTest, BadInputBeforeTraining_OffersNoResume) {
   summary.result.bad_input = true;
   summary.result.message = "model.safetensors is torn";
   summary.run_dir.clear();
-  EXPECT_THAT(FailureLines(summary).back(), HasSubstr("nothing is left behind"));
+  EXPECT_THAT(FailureLines("/repo/build/bin", summary).back(), HasSubstr("nothing is left behind"));
 }
 
 TEST(ExitCodeTest, InputErrorsAreTwoOthersOne) {

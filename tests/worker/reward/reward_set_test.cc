@@ -86,8 +86,8 @@ TEST(RewardSetTest, BadSpec_NamesTheReward) {
   EXPECT_EQ(bad_pattern.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(bad_pattern.status().message()),
               HasSubstr("rewards[1]: regex: pattern \"(a\": missing closing parenthesis"));
-  EXPECT_EQ(Make("rewards { weight: 1 }").status().message(),
-            "rewards[0]: no kind is set; expected exact_match, regex or length");
+  EXPECT_THAT(std::string(Make("rewards { weight: 1 }").status().message()),
+              HasSubstr("rewards[0]: no kind is set; expected one of exact_match, "));
 }
 
 TEST(RewardSetTest, RegexThatExplodes_ErrorNamesTheReward) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/tensor/model_weights.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "testing/tiny_model.h"
 #include "worker/tools/generate_command.h"
@@ -120,6 +121,32 @@ TEST_F(ToolsTest, Score_LinePerTokenAndTotal) {
   const std::vector<std::string> total = absl::StrSplit(lines[3], '\t');
   EXPECT_NEAR(std::stod(total[1]), sum, 1e-5);
   EXPECT_LT(sum, 0);
+}
+
+TEST_F(ToolsTest, Score_EmptyText_SaysWhich) {
+  ScoreOptions options;
+  options.model = folder_;
+  options.prompt = "314";
+  std::ostringstream out;
+  EXPECT_THAT(std::string(ScoreCommand(options, out).message()),
+              ::testing::StartsWith("the completion is empty; give a text"));
+  options.completion = "159";
+  options.prompt = "";
+  EXPECT_THAT(std::string(ScoreCommand(options, out).message()),
+              ::testing::StartsWith("the prompt is empty; give a text, or --add-bos"));
+}
+
+TEST_F(ToolsTest, OutputThatTakesNothing_IsAnError) {
+  std::ostringstream out;
+  out.setstate(std::ios::badbit);
+  EXPECT_THAT(std::string(GenerateCommand(Options(), out).message()),
+              ::testing::HasSubstr("the output cannot be written"));
+  ScoreOptions options;
+  options.model = folder_;
+  options.prompt = "314";
+  options.completion = "159";
+  EXPECT_THAT(std::string(ScoreCommand(options, out).message()),
+              ::testing::HasSubstr("the output cannot be written"));
 }
 
 }  // namespace

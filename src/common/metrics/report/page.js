@@ -56,7 +56,8 @@ function learning() {
     lines('learning', 'Response length', 'tokens', [['completions/mean_length', '']], {floor: 0});
 }
 function policy() {
-  lines('policy', 'Entropy', 'nats per token', [['ppo/policy/entropy', '']], {floor: 0});
+  lines('policy', 'Entropy', 'nats per sequence', [['objective/entropy', '']], {floor: 0});
+  lines('policy', 'Entropy of a token', 'nats per token', [['ppo/policy/entropy', '']], {floor: 0});
   if (!data.series['ppo/policy/entropy'])
     lines('policy', 'Entropy', 'nats per token', [['entropy', '']], {floor: 0});
   lines('policy', 'Gradient norm', 'before clipping', [['grad_norm', '']], {floor: 0});

@@ -1,0 +1,17 @@
+// What both programs do with a command line that is wrong: one line on stderr that names the word.
+#pragma once
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+
+namespace retort {
+
+// "retort: --modl is no option of retort generate; see retort generate --help". `app` is the one
+// that parsed; a word that it does not know is named before anything that is missing.
+std::string ParseErrorLine(const CLI::App& app, const CLI::Error& error);
+
+// Sets the name to that of the file argv[0] and makes ParseErrorLine what a wrong line prints.
+void SetUpCommandLine(const char* argv0, CLI::App& app);
+
+}  // namespace retort

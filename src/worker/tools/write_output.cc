@@ -1,0 +1,12 @@
+#include "worker/tools/write_output.h"
+
+namespace retort::worker {
+
+absl::Status Write(absl::string_view text, std::ostream& out) {
+  out << text << std::flush;
+  if (out) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "the output cannot be written: the disk is full, or its reader is gone");
+}
+
+}  // namespace retort::worker

@@ -1,0 +1,54 @@
+#include "common/base/command_line.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace retort {
+namespace {
+
+// The line that `words` print, "" if they parse.
+std::string ErrorOf(std::vector<std::string> words) {
+  CLI::App app;
+  SetUpCommandLine("/repo/build/bin/retort", app);
+  app.require_subcommand(1);
+  std::string job, model;
+  app.add_subcommand("plan", "")->add_option("job", job)->required();
+  CLI::App* const generate = app.add_subcommand("generate", "");
+  generate->add_option("--model", model)->required();
+  generate->add_option("--max", job)->check(CLI::Range(1, 9));
+  std::reverse(words.begin(), words.end());
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    return ParseErrorLine(app, error);
+  }
+  return "";
+}
+
+TEST(CommandLineTest, WrongLine_NamesTheWordAndWhereToRead) {
+  const struct {
+    std::vector<std::string> words;
+    const char* want;
+  } cases[] = {
+      {{"plan", "a.yaml"}, ""},
+      {{}, "retort: no command; expected one of plan, generate; see retort --help\n"},
+      {{"frobnicate"},
+       "retort: frobnicate is no command; expected one of plan, generate; see retort --help\n"},
+      {{"--frob"}, "retort: --frob is no option of retort; see retort --help\n"},
+      {{"plan"}, "retort: job is required; see retort plan --help\n"},
+      {{"plan", "a", "b"}, "retort: \"b\" is one word too many; see retort plan --help\n"},
+      {{"generate", "--modl", "x"},
+       "retort: --modl is no option of retort generate; see retort generate --help\n"},
+      {{"generate", "--modl=x"},
+       "retort: --modl is no option of retort generate; see retort generate --help\n"},
+      {{"generate", "--max", "0"},
+       "retort: --max: Value 0 not in range 1 to 9; see retort generate --help\n"},
+  };
+  for (const auto& c : cases) EXPECT_EQ(ErrorOf(c.words), c.want);
+}
+
+}  // namespace
+}  // namespace retort
