@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "common/job/job_text.h"
@@ -132,14 +131,6 @@ TEST(JobFileTest, Parse_BadYaml_FileLineColumnAndWhat) {
   std::string many = "name: [";
   for (int i = 0; i < 70000; ++i) many += "a,";
   EXPECT_THAT(ErrorOf(many + "]"), HasSubstr("more than 65536 values"));
-}
-
-// "exact_match, regex, …": a new reward changes no test.
-std::string RewardKinds() {
-  const auto* kind = v1::RewardSpec::descriptor()->FindOneofByName("kind");
-  std::vector<std::string> names;
-  for (int i = 0; i < kind->field_count(); ++i) names.push_back(kind->field(i)->name());
-  return absl::StrJoin(names, ", ");
 }
 
 TEST(JobFileTest, Parse_BadKey_NearestKeyOrWhatWasExpected) {

@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
+#include "retort/v1/job.pb.h"
+
 namespace retort::job {
 
 inline constexpr char kPpoJob[] = R"(name: sort
@@ -74,5 +77,13 @@ cluster:
   learner: {ranks: 2, threads: 3, device: cpu, collective: shm}
 output: {dir: /runs/full, checkpoint_every: 3, keep: 4}
 )";
+
+// "exact_match, regex, …": a new reward changes no test.
+inline std::string RewardKinds() {
+  const auto* kind = v1::RewardSpec::descriptor()->FindOneofByName("kind");
+  std::vector<std::string> names;
+  for (int i = 0; i < kind->field_count(); ++i) names.push_back(kind->field(i)->name());
+  return absl::StrJoin(names, ", ");
+}
 
 }  // namespace retort::job

@@ -406,36 +406,6 @@ TEST_F(PlanTest, Describe_Plan_ShowsRolesBytesAndNotes) {
   }
 }
 
-TEST_F(PlanTest, CheckOutputDir_HoldsARun_SaysHowToResume) {
-  const auto job = ParseJob(kPpoJob, "job.yaml", folder_);
-  ASSERT_TRUE(job.ok());
-  EXPECT_TRUE(CheckOutputDir(job->spec, job->positions).ok());
-  ASSERT_TRUE(MakeDirectories(folder_ + "/runs/sort").ok());
-  EXPECT_TRUE(CheckOutputDir(job->spec, job->positions).ok());
-  Write("runs/sort/journal.db", "");
-  const absl::Status status = CheckOutputDir(job->spec, job->positions);
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()),
-              AllOf(StartsWith("job.yaml:10:8: output.dir: "), HasSubstr("retort run --resume ")));
-}
-
-TEST_F(PlanTest, CheckOutputDir_NoEmptyFolder_SaysWhy) {
-  const auto check = [&](const std::string& dir) {
-    const auto job = ParseJob(kPpoJob, "job.yaml", folder_, {"output.dir=" + dir});
-    return job.ok() ? CheckOutputDir(job->spec, job->positions) : job.status();
-  };
-  Write("file", "");
-  EXPECT_EQ(check("file").code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(check("file").message()),
-              AllOf(StartsWith("--set output.dir: "), HasSubstr("/file is not a folder")));
-  EXPECT_THAT(std::string(check("file/below/it").message()), HasSubstr("/file is not a folder"));
-  ASSERT_TRUE(MakeDirectories(folder_ + "/full").ok());
-  Write("full/notes.txt", "");
-  EXPECT_EQ(check("full").code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(check("full").message()), HasSubstr("is not empty (notes.txt)"));
-  EXPECT_TRUE(check("not/there/yet").ok());
-}
-
 TEST_F(PlanTest, PlanCommand_OutputDirIsAFile_Refused) {
   Write("job.yaml", kPpoJob);
   Write("file", "");
