@@ -1,6 +1,5 @@
 #include "common/checkpoint/reader.h"
 
-
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>

@@ -1,6 +1,5 @@
 #include "common/data/dataset.h"
 
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>

@@ -61,7 +61,7 @@ RunResult DriverLoop::Run(rpc::AttachService* service, AgentLauncher* agent) {
   next_tick_ = last_tick_ + options_.tick;
   Perform(scheduler_.Start(Now()));
   Check(options_.journal->Flush());  // A run has begun once its first epoch is on disk.
-  if (over_) agent_ = nullptr;  // Nobody to start, nobody to end.
+  if (over_) agent_ = nullptr;       // Nobody to start, nobody to end.
   if (agent_ != nullptr) LaunchAgent();
   while (!over_) {
     std::optional<rpc::AttachEvent> event =
