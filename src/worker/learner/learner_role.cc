@@ -26,6 +26,8 @@ constexpr absl::Duration kSegmentDeadline = absl::Seconds(30);
 
 // Acts on one command after the other. A command that fails is reported with its fence; the driver
 // decides.
+using Report = std::optional<v1::WorkerMessage>;
+
 class LearnerRole {
  public:
   LearnerRole(DriverSession& session, const LearnerOptions& options, LearnerJob job)
@@ -37,13 +39,15 @@ class LearnerRole {
  private:
   absl::Status ServeBroker();
   absl::Status Handle(const v1::DriverMessage& command);
-  absl::Status Form(const v1::FormGroup& command);
+  // The work of one command and what to tell the driver of it, if anything.
+  absl::StatusOr<Report> Work(const v1::DriverMessage& command, v1::Fence* fence);
+  absl::StatusOr<Report> Form(const v1::FormGroup& command);
   absl::Status ServeOtherHosts(const ring::BrokerAddress& broker);
-  absl::Status Train(const v1::TrainStep& command);
+  absl::StatusOr<Report> Train(const v1::TrainStep& command);
   absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
-  absl::Status SendTrained(const v1::TrainStep& command, const TrainedStep& trained);
-  absl::Status Checkpoint(const v1::WriteCheckpoint& command);
-  absl::Status Export(const v1::ExportModel& command);
+  v1::WorkerMessage ReportOf(const v1::TrainStep& command, const TrainedStep& trained) const;
+  absl::StatusOr<Report> Checkpoint(const v1::WriteCheckpoint& command);
+  absl::StatusOr<Report> Export(const v1::ExportModel& command);
   std::function<absl::Status()> Progress(const v1::Fence& fence);
   bool IsStale(uint64_t epoch) const { return learner_ == nullptr || epoch != epoch_; }
 
@@ -83,33 +87,42 @@ absl::Status LearnerRole::ServeBroker() {
   return absl::OkStatus();
 }
 
-// Errors returned from here end the process; those of the work itself were reported.
+// Errors returned from here end the process; those of the work itself are reported. The report goes
+// out when the group is at rest: it may be what the driver waits for before it ends the process,
+// and the end breaks a group in use.
 absl::Status LearnerRole::Handle(const v1::DriverMessage& command) {
-  const AbortableGroup::Use use(&abortable_);
   v1::Fence fence;
-  absl::Status status;
-  if (command.has_form_group()) {
-    fence.set_epoch(command.form_group().epoch());
-    status = Form(command.form_group());
-  } else if (command.has_train_step()) {
-    fence = command.train_step().fence();
-    status = Train(command.train_step());
-  } else if (command.has_write_checkpoint()) {
-    fence.set_epoch(command.write_checkpoint().epoch());
-    fence.set_step(command.write_checkpoint().step());
-    status = Checkpoint(command.write_checkpoint());
-  } else if (command.has_export_model()) {
-    fence.set_epoch(command.export_model().epoch());
-    status = Export(command.export_model());
-  } else {
-    LogWarning("command ignored: not a learner's kind={}", static_cast<int>(command.kind_case()));
-  }
-  if (status.ok() || session_.stopping()) return absl::OkStatus();
-  LogError("command failed step={} error=\"{}\"", fence.step(), status.ToString());
-  return session_.ReportFailure(fence, status);
+  const absl::StatusOr<Report> report = Work(command, &fence);
+  if (report.ok()) return report->has_value() ? session_.Send(**report) : absl::OkStatus();
+  if (session_.stopping()) return absl::OkStatus();
+  LogError("command failed step={} error=\"{}\"", fence.step(), report.status().ToString());
+  return session_.ReportFailure(fence, report.status());
 }
 
-absl::Status LearnerRole::Form(const v1::FormGroup& command) {
+absl::StatusOr<Report> LearnerRole::Work(const v1::DriverMessage& command, v1::Fence* fence) {
+  const AbortableGroup::Use use(&abortable_);
+  if (command.has_form_group()) {
+    fence->set_epoch(command.form_group().epoch());
+    return Form(command.form_group());
+  }
+  if (command.has_train_step()) {
+    *fence = command.train_step().fence();
+    return Train(command.train_step());
+  }
+  if (command.has_write_checkpoint()) {
+    fence->set_epoch(command.write_checkpoint().epoch());
+    fence->set_step(command.write_checkpoint().step());
+    return Checkpoint(command.write_checkpoint());
+  }
+  if (command.has_export_model()) {
+    fence->set_epoch(command.export_model().epoch());
+    return Export(command.export_model());
+  }
+  LogWarning("command ignored: not a learner's kind={}", static_cast<int>(command.kind_case()));
+  return std::nullopt;
+}
+
+absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   learner_.reset();
   abortable_.Reset();
   epoch_ = command.epoch();
@@ -142,7 +155,7 @@ absl::Status LearnerRole::Form(const v1::FormGroup& command) {
   ready.set_weight_digest(learner_->state().weight_digest.ToHex());
   for (const v1::PublishedVersion& published : learner_->published())
     *ready.add_published() = published;
-  return session_.Send(message);
+  return message;
 }
 
 // A mapping of its own: what is being sent goes on when this group's learner is gone.
@@ -167,16 +180,16 @@ std::function<absl::Status()> LearnerRole::Progress(const v1::Fence& fence) {
   };
 }
 
-absl::Status LearnerRole::Train(const v1::TrainStep& command) {
-  if (IsStale(command.fence().epoch())) return absl::OkStatus();
+absl::StatusOr<Report> LearnerRole::Train(const v1::TrainStep& command) {
+  if (IsStale(command.fence().epoch())) return std::nullopt;
   StepInput input;
   RETORT_ASSIGN_OR_RETURN(const bool complete, Fetch(command, &input));
-  if (!complete) return absl::OkStatus();
+  if (!complete) return std::nullopt;
   RETORT_ASSIGN_OR_RETURN(
       const TrainedStep trained,
       learner_->Train(command.fence().step(), std::move(input), Progress(command.fence())));
   RETORT_RETURN_IF_ERROR(Failpoint("learner.before_report"));
-  return SendTrained(command, trained);
+  return ReportOf(command, trained);
 }
 
 // False when some rank lacks an artifact: all ranks then wait for the next attempt.
@@ -211,7 +224,8 @@ absl::StatusOr<bool> LearnerRole::Fetch(const v1::TrainStep& command, StepInput*
   return true;
 }
 
-absl::Status LearnerRole::SendTrained(const v1::TrainStep& command, const TrainedStep& trained) {
+v1::WorkerMessage LearnerRole::ReportOf(const v1::TrainStep& command,
+                                        const TrainedStep& trained) const {
   v1::WorkerMessage message;
   v1::TrainReport& report = *message.mutable_train_report();
   *report.mutable_fence() = command.fence();
@@ -221,11 +235,11 @@ absl::Status LearnerRole::SendTrained(const v1::TrainStep& command, const Traine
   report.set_bad_step(trained.outcome.bad);
   report.set_bad_batch_path(trained.bad_batch_path);
   if (learner_->group().rank() == 0) *report.mutable_record() = trained.outcome.record;
-  return session_.Send(message);
+  return message;
 }
 
-absl::Status LearnerRole::Checkpoint(const v1::WriteCheckpoint& command) {
-  if (IsStale(command.epoch())) return absl::OkStatus();
+absl::StatusOr<Report> LearnerRole::Checkpoint(const v1::WriteCheckpoint& command) {
+  if (IsStale(command.epoch())) return std::nullopt;
   RETORT_ASSIGN_OR_RETURN(const Digest manifest,
                           learner_->WriteCheckpoint(command.step(), command.epoch()));
   v1::WorkerMessage message;
@@ -235,18 +249,18 @@ absl::Status LearnerRole::Checkpoint(const v1::WriteCheckpoint& command) {
   report.set_rank(learner_->group().rank());
   report.set_name(command.name());
   if (learner_->group().rank() == 0) report.set_manifest_digest(manifest.ToHex());
-  return session_.Send(message);
+  return message;
 }
 
-absl::Status LearnerRole::Export(const v1::ExportModel& command) {
-  if (IsStale(command.epoch())) return absl::OkStatus();
+absl::StatusOr<Report> LearnerRole::Export(const v1::ExportModel& command) {
+  if (IsStale(command.epoch())) return std::nullopt;
   RETORT_ASSIGN_OR_RETURN(const Digest weights, learner_->Export(command.path()));
   v1::WorkerMessage message;
   v1::ExportReport& report = *message.mutable_export_report();
   report.set_epoch(command.epoch());
   report.set_path(command.path());
   report.set_weight_digest(weights.ToHex());
-  return session_.Send(message);
+  return message;
 }
 
 }  // namespace
