@@ -36,15 +36,21 @@ TEST(RandomKillsTest, AnyRoleAndTheRunItself_SameWeights) {
 
   // "" is `retort run` itself.
   const std::vector<std::string> victims = {"rollout-0", "rollout-1", "scorer-0", "learner-0",
-                                            "learner-1", "agent-0",   ""};
+                                            "learner-1", "agent",     ""};
   SmallRun run("random-kills", options);
   std::unique_ptr<ChildProcess> child = run.Launch();
   int killed = 0;
-  for (int round = 0; round < 12 && !child->Ended(); ++round) {
-    Pause(*child, absl::Milliseconds(100 + rng.NextBelow(900)));
+  // At most 3 of the 30 steps pass between two kills.
+  for (int round = 0; round < 12; ++round) {
+    const int64_t target = run.Commits() + static_cast<int64_t>(rng.NextBelow(3));
+    WaitFor([&] { return run.Commits() >= target || child->Ended(); });
+    Pause(*child, absl::Milliseconds(rng.NextBelow(100)));
     const std::string& victim = victims[rng.NextBelow(victims.size())];
-    const pid_t pid = victim.empty() ? child->pid() : run.PidOf(victim);
-    if (child->Ended() || pid <= 0) continue;
+    pid_t pid = child->pid();
+    if (!victim.empty()) {
+      WaitFor([&] { return (pid = run.PidOf(victim)) > 0 || child->Ended(); });
+    }
+    if (child->Ended()) break;
     if (kill(pid, SIGKILL) != 0) continue;  // It is dead already, of its group's loss.
     ++killed;
     if (!victim.empty()) continue;
