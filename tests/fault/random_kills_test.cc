@@ -55,7 +55,8 @@ TEST(RandomKillsTest, AnyRoleAndTheRunItself_SameWeights) {
     ++killed;
     if (!victim.empty()) continue;
     EXPECT_EQ(child->Wait(), 128 + SIGKILL);
-    child = run.LaunchResume();
+    const bool begun = run.Journal("SELECT COUNT(*) FROM epochs") > 0;
+    child = begun ? run.LaunchResume() : run.Launch();
   }
   EXPECT_EQ(child->Wait(), 0) << child->output();
   EXPECT_GE(killed, 3);
