@@ -80,6 +80,10 @@ std::string ValuesProblem(const Rollout& r) {
   constexpr int64_t kAny64 = std::numeric_limits<int64_t>::max();
   const int64_t responses = Sum(r.response_lengths);
   const std::string problems[] = {
+      SizeProblem("reward_gave_up", r.reward_gave_up.size(),
+                  r.reward_gave_up.empty() ? 0 : static_cast<int64_t>(r.reward_names.size())),
+      RangeProblem<int32_t>("reward_gave_up", r.reward_gave_up, 0,
+                            static_cast<int32_t>(r.samples())),
       SizeProblem("token_ids", r.token_ids.size(), Sum(r.prompt_lengths) + responses),
       SizeProblem("behaviour_log_probs", r.behaviour_log_probs.size(), responses),
       RangeProblem<int64_t>("slots", r.slots, 0, kAny64),
@@ -113,6 +117,7 @@ absl::Status ReadMeta(const std::string& text, Rollout* rollout) {
   rollout->version = meta.version();
   rollout->n = meta.samples_per_prompt();
   rollout->reward_names.assign(meta.reward_names().begin(), meta.reward_names().end());
+  rollout->reward_gave_up.assign(meta.reward_gave_up().begin(), meta.reward_gave_up().end());
   return absl::OkStatus();
 }
 
@@ -147,6 +152,7 @@ absl::StatusOr<std::string> Encode(const Rollout& r) {
   meta.set_version(r.version);
   meta.set_samples_per_prompt(r.n);
   meta.mutable_reward_names()->Add(r.reward_names.begin(), r.reward_names.end());
+  meta.mutable_reward_gave_up()->Add(r.reward_gave_up.begin(), r.reward_gave_up.end());
   const auto slots = static_cast<int64_t>(r.slots.size());
   const auto rewards = static_cast<int64_t>(r.reward_names.size());
   internal::ArtifactWriter writer;

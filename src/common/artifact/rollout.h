@@ -28,6 +28,8 @@ struct Rollout {
   std::vector<float> scores;               // [N] weighted sum of the rewards.
   std::vector<std::string> reward_names;   // [R]
   std::vector<float> reward_parts;         // [N, R] row-major, unweighted.
+  std::vector<int32_t> reward_gave_up;     // [R] samples whose part is 0 because the reward gave up
+                                           // on them; empty: none.
 
   int64_t samples() const { return static_cast<int64_t>(prompt_lengths.size()); }
 };

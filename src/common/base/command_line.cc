@@ -32,9 +32,8 @@ std::string Reason(const CLI::App& app, const CLI::App& command, const std::stri
     if (names.empty()) return absl::StrCat("\"", word, "\" is one word too many");
     return absl::StrCat(word, " is no command; expected one of ", absl::StrJoin(names, ", "));
   }
-  if (command.get_subcommands().empty() && &command == &app && !Commands(app).empty() &&
-      error.get_name() == "RequiredError") {
-    return absl::StrCat("no command; expected one of ", absl::StrJoin(Commands(app), ", "));
+  if (!Commands(command).empty() && error.get_name() == "RequiredError") {
+    return absl::StrCat("no command; expected one of ", absl::StrJoin(Commands(command), ", "));
   }
   return error.what();
 }

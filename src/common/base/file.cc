@@ -15,6 +15,18 @@
 namespace retort {
 namespace fs = std::filesystem;
 
+namespace {
+
+// Anything but a folder. Without O_NONBLOCK a pipe that nobody writes to would wait here for ever.
+absl::StatusOr<UniqueFd> OpenForReading(const std::string& path, struct stat* info) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!fd.valid() || fstat(fd.get(), info) != 0) return ErrnoError(errno, path);
+  if (!S_ISDIR(info->st_mode)) return fd;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": is a directory, expected a file"));
+}
+
+}  // namespace
+
 absl::Status ErrnoError(int error_number, absl::string_view what) {
   const std::string message = absl::StrCat(what, ": ", std::strerror(error_number));
   switch (error_number) {
@@ -57,27 +69,15 @@ absl::Status ReadAt(int fd, const std::string& path, int64_t offset, int64_t siz
 }
 
 absl::StatusOr<UniqueFd> OpenRegularFile(const std::string& path) {
-  // Without O_NONBLOCK a pipe that nobody writes to would wait here for ever.
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!fd.valid()) return ErrnoError(errno, path);
   struct stat info;
-  if (fstat(fd.get(), &info) != 0) return ErrnoError(errno, path);
-  if (!S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, S_ISDIR(info.st_mode)
-                                                             ? ": is a directory, expected a file"
-                                                             : ": is not a regular file"));
-  }
-  return fd;
+  RETORT_ASSIGN_OR_RETURN(UniqueFd fd, OpenForReading(path, &info));
+  if (S_ISREG(info.st_mode)) return fd;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": is not a regular file"));
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!fd.valid()) return ErrnoError(errno, path);
   struct stat info;
-  if (fstat(fd.get(), &info) != 0) return ErrnoError(errno, path);
-  if (S_ISDIR(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is a directory, expected a file"));
-  }
+  RETORT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenForReading(path, &info));
   if (info.st_size > max_bytes) {
     return absl::OutOfRangeError(
         absl::StrCat(path, ": ", info.st_size, " bytes, at most ", max_bytes, " are read"));
@@ -101,9 +101,19 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
     }
     if (static_cast<int64_t>(text.size()) > max_bytes) {
       return absl::OutOfRangeError(
-          absl::StrCat(path, ": more than ", max_bytes, " bytes, which is what is read"));
+          absl::StrCat(path, ": more than ", max_bytes, " bytes, at most so many are read"));
     }
   }
+}
+
+absl::Status WriteAll(int fd, absl::string_view data, const std::string& path) {
+  while (!data.empty()) {
+    const ssize_t put = write(fd, data.data(), std::min<size_t>(data.size(), size_t{1} << 30));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoError(errno, path);
+    data.remove_prefix(put);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> FileSize(const std::string& path) {
@@ -117,15 +127,7 @@ bool FileExists(const std::string& path) { return access(path.c_str(), F_OK) == 
 absl::Status WriteFileDurably(const std::string& path, absl::string_view contents) {
   UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd.valid()) return ErrnoError(errno, path);
-  const char* next = contents.data();
-  size_t left = contents.size();
-  while (left > 0) {
-    const ssize_t put = write(fd.get(), next, std::min<size_t>(left, size_t{1} << 30));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return ErrnoError(errno, path);
-    next += put;
-    left -= put;
-  }
+  RETORT_RETURN_IF_ERROR(WriteAll(fd.get(), contents, path));
   if (fsync(fd.get()) != 0) return ErrnoError(errno, absl::StrCat(path, ": fsync"));
   if (close(fd.Release()) != 0) return ErrnoError(errno, absl::StrCat(path, ": close"));
   return absl::OkStatus();

@@ -25,6 +25,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
 // Bytes [offset, offset + size) into `out`, by pread. DATA_LOSS if the file ends before.
 absl::Status ReadAt(int fd, const std::string& path, int64_t offset, int64_t size, void* out);
 
+// All of `data` at the descriptor's position. `path` is for the error.
+absl::Status WriteAll(int fd, absl::string_view data, const std::string& path);
+
 absl::StatusOr<int64_t> FileSize(const std::string& path);
 bool FileExists(const std::string& path);
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/printable.h"
+#include "nlohmann/json.hpp"
 
 namespace retort {
 namespace {
@@ -85,6 +86,14 @@ absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source,
 absl::StatusOr<nlohmann::json> ParseSortedJson(absl::string_view text, absl::string_view source,
                                                int max_depth) {
   return Parse<nlohmann::json>(text, source, max_depth);
+}
+
+std::string DumpJson(const Json& value, int indent) {
+  return value.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+std::string DumpJson(const nlohmann::json& value, int indent) {
+  return value.dump(indent, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace retort

@@ -16,6 +16,7 @@ enum class RngPurpose : uint32_t {
   kInit = 3,         // parameter initialisation: (tensor index)
   kShuffle = 4,      // dataset order: (epoch)
   kData = 5,         // example data generators
+  kAdapterInit = 6,  // an adapter's initialisation: (tensor index)
 };
 
 // Not thread-safe; cheap to make (no state beyond the key and a 64-bit position).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace retort {
 namespace {
@@ -38,6 +39,14 @@ Scan ScanCharacter(absl::string_view text) {
 std::optional<size_t> FirstInvalidByte(absl::string_view bytes) {
   size_t i = 0;
   while (i < bytes.size()) {
+    if (i + 8 <= bytes.size()) {  // Most text is ASCII.
+      uint64_t next;
+      std::memcpy(&next, bytes.data() + i, 8);
+      if ((next & 0x8080808080808080u) == 0) {
+        i += 8;
+        continue;
+      }
+    }
     const Scan scan = ScanCharacter(bytes.substr(i));
     if (!scan.complete) return i;
     i += scan.bytes;
@@ -93,6 +102,12 @@ size_t AppendLossyUtf8(absl::string_view bytes, bool final, std::string* out) {
     i += scan.bytes;
   }
   return i;
+}
+
+std::string LossyUtf8(absl::string_view bytes) {
+  std::string text;
+  AppendLossyUtf8(bytes, /*final=*/true, &text);
+  return text;
 }
 
 }  // namespace retort

@@ -27,4 +27,7 @@ void AppendUtf8(char32_t code_point, std::string* out);
 // valid but unfinished character at the end is left: returns how many bytes were consumed.
 size_t AppendLossyUtf8(absl::string_view bytes, bool final, std::string* out);
 
+// All of `bytes` that way.
+std::string LossyUtf8(absl::string_view bytes);
+
 }  // namespace retort

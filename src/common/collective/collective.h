@@ -23,8 +23,6 @@
 //   transport's own error, with its text (mpi)
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,6 +31,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/tensor/aten.h"
 
 namespace retort::collective {
 

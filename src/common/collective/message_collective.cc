@@ -110,7 +110,7 @@ absl::Status MessageCollective::ReduceChunk(std::byte* data, int64_t count, Elem
   RETORT_RETURN_IF_ERROR(Exchange(pieces_in, slices));
   RETORT_RETURN_IF_ERROR(Failpoint("collective.reduce"));
   void* const out[] = {mine};
-  SumInRankOrder(sources, own.count(), type, out, StoreKind::kCached);
+  SumInRankOrder(sources, own.count(), type, out);
   return Exchange(slices, sums_out);
 }
 

@@ -8,16 +8,11 @@
 
 namespace retort::collective {
 
-enum class StoreKind {
-  kCached,    // The result is read again soon.
-  kStreamed,  // The result is larger than the caches. The caller ends with StreamFence().
-};
-
 // Writes x0 + x1 + ... + x(n-1), element by element and in this order, to every destination.
 //   sources       [n], n >= 1, each `count` elements of `type` (not kByte)
 //   destinations  each `count` elements; one may be equal to a source, none may overlap one in part
 void SumInRankOrder(absl::Span<const void* const> sources, int64_t count, ElementType type,
-                    absl::Span<void* const> destinations, StoreKind store);
+                    absl::Span<void* const> destinations);
 
 // Elements [first, last) of `count` that rank `rank` sums: whole cache lines, in rank order, some
 // perhaps empty.

@@ -9,15 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
-#include "common/collective/stream_store.h"
 
 namespace retort::collective {
 namespace {
 
 // Up to here every rank sums everything: one barrier instead of two.
 constexpr int64_t kSmallBytes = 16 << 10;
-// From here on the results do not stay in the caches, so streaming them saves reading their lines.
-constexpr int64_t kStreamBytes = 4 << 20;
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;
 constexpr int64_t kPageBytes = 4096;
 constexpr int64_t kMaxBufferElements = int64_t{1} << 38;
@@ -137,7 +134,7 @@ absl::Status SharedMemoryCollective::ReduceSmall(void* data, Step step) {
   std::vector<const void*> sources;
   for (int r = 0; r < world_size(); ++r) sources.push_back(StageHalf(r));
   void* const out[] = {data};
-  SumInRankOrder(sources, step.count, step.type, out, StoreKind::kCached);
+  SumInRankOrder(sources, step.count, step.type, out);
   ++chunks_;
   return absl::OkStatus();
 }
@@ -158,7 +155,7 @@ absl::Status SharedMemoryCollective::ReduceStaged(void* data, Step step) {
     for (int r = 0; r < world_size(); ++r) sources.push_back(StageHalf(r) + slice.first * element);
     // Nobody else reads this slice of this stage before the next barrier.
     void* const out[] = {own + slice.first * element};
-    SumInRankOrder(sources, slice.count(), step.type, out, StoreKind::kCached);
+    SumInRankOrder(sources, slice.count(), step.type, out);
     RETORT_RETURN_IF_ERROR(member_->Barrier(step));
     ++step.stage;
     for (int r = 0; r < world_size(); ++r) {
@@ -181,10 +178,7 @@ absl::Status SharedMemoryCollective::ReduceInBuffer(const Place& place, Step ste
     parts.push_back(buffer.memory.get() + r * buffer.stride + place.offset + slice.first * element);
   }
   const std::vector<const void*> sources(parts.begin(), parts.end());
-  const bool stream = step.count * element >= kStreamBytes;
-  SumInRankOrder(sources, slice.count(), step.type, absl::MakeSpan(parts),
-                 stream ? StoreKind::kStreamed : StoreKind::kCached);
-  StreamFence();
+  SumInRankOrder(sources, slice.count(), step.type, absl::MakeSpan(parts));
   ++step.stage;
   return member_->Barrier(step);
 }

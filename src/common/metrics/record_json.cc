@@ -9,15 +9,12 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::metrics {
 namespace {
 
 constexpr int64_t kMaxMetricsFileBytes = int64_t{4} << 30;
-
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 Json ScalarsToJson(const google::protobuf::Map<std::string, double>& scalars) {
   Json json = Json::object();
@@ -149,22 +146,22 @@ v1::EvalRecord ReadEval(const Json& json, LineReader& reader) {
 }  // namespace
 
 std::string RecordToJson(const v1::StepRecord& record) {
-  return Dump({{"kind", "step"},
-               {"step", record.step()},
-               {"scalars", ScalarsToJson(record.scalars())},
-               {"phase_seconds", ScalarsToJson(record.phase_seconds())},
-               {"weight_digest", record.weight_digest()},
-               {"histograms", HistogramsToJson(record.histograms())},
-               {"samples", SamplesToJson(record.samples())}});
+  return DumpJson(Json{{"kind", "step"},
+                       {"step", record.step()},
+                       {"scalars", ScalarsToJson(record.scalars())},
+                       {"phase_seconds", ScalarsToJson(record.phase_seconds())},
+                       {"weight_digest", record.weight_digest()},
+                       {"histograms", HistogramsToJson(record.histograms())},
+                       {"samples", SamplesToJson(record.samples())}});
 }
 
 std::string RecordToJson(const v1::EvalRecord& record) {
-  return Dump({{"kind", "eval"},
-               {"version", record.version()},
-               {"rows", record.rows()},
-               {"exact_match", record.exact_match()},
-               {"mean_score", record.mean_score()},
-               {"samples", SamplesToJson(record.samples())}});
+  return DumpJson(Json{{"kind", "eval"},
+                       {"version", record.version()},
+                       {"rows", record.rows()},
+                       {"exact_match", record.exact_match()},
+                       {"mean_score", record.mean_score()},
+                       {"samples", SamplesToJson(record.samples())}});
 }
 
 absl::StatusOr<std::variant<v1::StepRecord, v1::EvalRecord>> RecordFromJson(

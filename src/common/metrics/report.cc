@@ -9,8 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "common/base/json.h"
 #include "common/metrics/report_assets.h"
 #include "common/metrics/report_data.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::metrics {
 namespace {
@@ -26,7 +28,7 @@ std::string Escape(absl::string_view text) {
 // JSON inside a script element: no byte sequence may close it or open a comment. `<` occurs in
 // strings only.
 std::string ScriptJson(const Json& json) {
-  return absl::StrReplaceAll(json.dump(-1, ' ', false, Json::error_handler_t::replace),
+  return absl::StrReplaceAll(DumpJson(json),
                              {{"<", "\\u003c"}, {">", "\\u003e"}, {"&", "\\u0026"}});
 }
 

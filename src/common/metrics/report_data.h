@@ -6,6 +6,7 @@
 
 #include "common/base/json.h"
 #include "common/metrics/report.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::metrics {
 

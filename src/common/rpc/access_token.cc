@@ -27,16 +27,6 @@ std::array<uint8_t, 32> Sha256(absl::string_view text) {
   return hash;
 }
 
-absl::Status WriteAll(int fd, absl::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    const ssize_t written = write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return ErrnoError(errno, absl::StrCat("write ", path));
-    text.remove_prefix(written);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 AccessToken AccessToken::Generate() { return AccessToken(RandomHex(32)); }

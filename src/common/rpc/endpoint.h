@@ -28,6 +28,8 @@ struct TlsFiles {
   std::string certificate_file = {};
   std::string key_file = {};
   std::string ca_file = {};
+
+  bool any() const { return !certificate_file.empty() || !key_file.empty() || !ca_file.empty(); }
 };
 
 // FAILED_PRECONDITION off loopback unless certificate and key are given.

@@ -32,6 +32,7 @@ TEST(RolloutTest, Decode_Encoded_AllFieldsEqual) {
   EXPECT_EQ(decoded->scores, rollout.scores);
   EXPECT_EQ(decoded->reward_names, rollout.reward_names);
   EXPECT_EQ(decoded->reward_parts, rollout.reward_parts);
+  EXPECT_EQ(decoded->reward_gave_up, rollout.reward_gave_up);
 }
 
 TEST(RolloutTest, Encode_SameContentsTwice_SameBytes) {
@@ -56,6 +57,8 @@ TEST(RolloutTest, Encode_FieldOutOfBounds_NamesTheField) {
       {"bundle.step", [](Rollout* r) { r->bundle.set_step(-1); }},
       {"bundle.index", [](Rollout* r) { r->bundle.set_index(-1); }},
       {"version", [](Rollout* r) { r->version = -1; }},
+      {"reward_gave_up", [](Rollout* r) { r->reward_gave_up.pop_back(); }},
+      {"reward_gave_up", [](Rollout* r) { r->reward_gave_up[0] = 1000; }},
       {"slots",
        [](Rollout* r) {
          r->slots = {9, 8};

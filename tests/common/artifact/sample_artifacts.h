@@ -24,6 +24,7 @@ inline Rollout SampleRollout() {
   rollout.scores = {1.0f, 0.0f, 0.5f, -1.0f};
   rollout.reward_names = {"exact_match", "length"};
   rollout.reward_parts = {1, 0, 0, 0, 0, 1, -1, 0};
+  rollout.reward_gave_up = {0, 2};
   return rollout;
 }
 

@@ -19,6 +19,9 @@ std::string ErrorOf(std::vector<std::string> words) {
   CLI::App* const generate = app.add_subcommand("generate", "");
   generate->add_option("--model", model)->required();
   generate->add_option("--max", job)->check(CLI::Range(1, 9));
+  CLI::App* const tokenizer = app.add_subcommand("tokenizer", "");
+  tokenizer->require_subcommand(1);
+  tokenizer->add_subcommand("train", "");
   std::reverse(words.begin(), words.end());
   try {
     app.parse(words);
@@ -34,10 +37,12 @@ TEST(CommandLineTest, WrongLine_NamesTheWordAndWhereToRead) {
     const char* want;
   } cases[] = {
       {{"plan", "a.yaml"}, ""},
-      {{}, "retort: no command; expected one of plan, generate; see retort --help\n"},
+      {{}, "retort: no command; expected one of plan, generate, tokenizer; see retort --help\n"},
       {{"frobnicate"},
-       "retort: frobnicate is no command; expected one of plan, generate; see retort --help\n"},
+       "retort: frobnicate is no command; expected one of plan, generate, tokenizer; see retort "
+       "--help\n"},
       {{"--frob"}, "retort: --frob is no option of retort; see retort --help\n"},
+      {{"tokenizer"}, "retort: no command; expected one of train; see retort tokenizer --help\n"},
       {{"plan"}, "retort: job is required; see retort plan --help\n"},
       {{"plan", "a", "b"}, "retort: \"b\" is one word too many; see retort plan --help\n"},
       {{"generate", "--modl", "x"},

@@ -54,6 +54,10 @@ TEST(Utf8Test, AppendLossy_OneReplacementPerMaximalPart) {
   EXPECT_EQ(lossy("\xc3"), r);
 }
 
+TEST(Utf8Test, Lossy_WholeText) {
+  EXPECT_EQ(LossyUtf8("a\xffz\xe2"), std::string("a") + kReplacement + "z" + kReplacement);
+}
+
 TEST(Utf8Test, AppendLossyNotFinal_UnfinishedCharacterStays) {
   std::string out;
   EXPECT_EQ(AppendLossyUtf8("a\xf0\x9f", /*final=*/false, &out), 1);

@@ -34,7 +34,7 @@ class JsonlWriterTest : public testing::Test {
 };
 
 TEST_F(JsonlWriterTest, Append_EachRecordIsInTheFileAtOnce) {
-  absl::StatusOr<JsonlWriter> writer = JsonlWriter::Open(path_, {.fsync_each_record = true});
+  absl::StatusOr<JsonlWriter> writer = JsonlWriter::Open(path_);
   ASSERT_TRUE(writer.ok());
   v1::StepRecord record;
   ASSERT_TRUE(writer->Append(record).ok());
@@ -45,31 +45,6 @@ TEST_F(JsonlWriterTest, Open_AppendsToWhatIsThere) {
   Write(0, 1);
   Write(2, 2);
   EXPECT_EQ(ReadMetrics(path_)->steps.size(), 3);
-}
-
-TEST_F(JsonlWriterTest, TruncateAfterStep_ResumedFileEqualsUninterrupted) {
-  Write(0, 5);
-  const std::string whole = Contents();
-  ASSERT_TRUE(WriteFileAtomically(path_, whole + "{\"kind\":\"step\",\"st").ok());
-  ASSERT_TRUE(JsonlWriter::TruncateAfterStep(path_, 2).ok());
-  const auto kept = ReadMetrics(path_);
-  ASSERT_TRUE(kept.ok());
-  EXPECT_EQ(kept->steps.back().step(), 2);
-  EXPECT_EQ(kept->evals.back().version(), 3);
-  Write(3, 5);
-  EXPECT_EQ(Contents(), whole);
-}
-
-TEST_F(JsonlWriterTest, TruncateBeforeFirstStep_KeepsOnlyTheFirstEvaluation) {
-  v1::EvalRecord first;  // Of version 0, before any step.
-  ASSERT_TRUE(JsonlWriter::Open(path_)->Append(first).ok());
-  Write(0, 1);
-  ASSERT_TRUE(JsonlWriter::TruncateAfterStep(path_, -1).ok());
-  EXPECT_EQ(Contents(), RecordToJson(first) + "\n");
-}
-
-TEST_F(JsonlWriterTest, TruncateMissingFile_Ok) {
-  EXPECT_TRUE(JsonlWriter::TruncateAfterStep(path_, 3).ok());
 }
 
 TEST_F(JsonlWriterTest, OpenInMissingFolder_NamesPath) {

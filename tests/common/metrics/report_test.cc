@@ -9,6 +9,7 @@
 #include "common/metrics/fake_run.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::metrics {
 namespace {

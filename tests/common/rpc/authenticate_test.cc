@@ -7,12 +7,14 @@
 #include "common/rpc/artifact_service.h"
 #include "common/rpc/attach_service.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/inference_service.h"
 #include "common/rpc/server.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
 #include "retort/v1/artifact.pb.h"
 #include "retort/v1/control.pb.h"
+#include "retort/v1/inference.pb.h"
 
 namespace retort::rpc {
 namespace {
@@ -23,12 +25,24 @@ class AuthenticateTest : public ::testing::Test {
       : token_(AccessToken::Generate()),
         attach_(AttachService::Make(token_, [](AttachEvent) { ADD_FAILURE() << "an event"; })),
         artifacts_(MakeArtifactService(
-            token_, [](const std::string&) -> absl::StatusOr<std::shared_ptr<const std::string>> {
+            token_,
+            [](const std::string&) -> absl::StatusOr<std::shared_ptr<const std::string>> {
               ADD_FAILURE() << "looked up";
               return absl::NotFoundError("none");
-            })) {
-    server_ = *Server::Start({.services = {attach_.get(), artifacts_.get()}});
+            })),
+        inference_(InferenceService::Make(token_, [this](InferenceEvent e) { Refuse(e); })) {
+    server_ = *Server::Start({.services = {attach_.get(), artifacts_.get(), inference_.get()}});
     channel_ = *MakeChannel(server_->address(), {});
+  }
+
+  // The handlers that have no check of their own but the token.
+  void Refuse(const InferenceEvent& event) {
+    const absl::Status empty = absl::InvalidArgumentError("an empty request");
+    if (const auto* generate = std::get_if<GenerateCalled>(&event)) {
+      inference_->Finish(generate->call, empty);
+    } else if (const auto* score = std::get_if<ScoreCalled>(&event)) {
+      inference_->Finish(score->call, empty);
+    }
   }
 
   // Sends one empty message and half-closes; the status that comes back.
@@ -64,8 +78,8 @@ class AuthenticateTest : public ::testing::Test {
 
   static std::vector<std::string> Methods() {
     std::vector<std::string> methods;
-    for (const auto* file :
-         {v1::Hello::descriptor()->file(), v1::FetchChunk::descriptor()->file()}) {
+    for (const auto* file : {v1::Hello::descriptor()->file(), v1::FetchChunk::descriptor()->file(),
+                             v1::TokenIds::descriptor()->file()}) {
       for (int s = 0; s < file->service_count(); ++s) {
         for (int m = 0; m < file->service(s)->method_count(); ++m) {
           methods.push_back("/" + file->service(s)->full_name() + "/" +
@@ -79,6 +93,7 @@ class AuthenticateTest : public ::testing::Test {
   const AccessToken token_;
   std::unique_ptr<AttachService> attach_;
   std::unique_ptr<Service> artifacts_;
+  std::unique_ptr<InferenceService> inference_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
 };
