@@ -11,6 +11,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
 #include "common/base/utf8.h"
+#include "common/text/json_cursor.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::data {
 namespace {
@@ -18,6 +20,11 @@ namespace {
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
 constexpr char kKnownForms[] =
     "expected {\"prompt\", \"answer\"}, {\"prompt\", \"response\"} or {\"messages\"}";
+
+// What a writer of tables puts where a row has no such column is as if it were not there.
+bool Has(const Json& object, const char* key) {
+  return object.contains(key) && !object[key].is_null();
+}
 
 absl::Status TextOf(const Json& object, const char* key, absl::string_view where,
                     std::string* text) {
@@ -30,51 +37,91 @@ absl::Status TextOf(const Json& object, const char* key, absl::string_view where
   return absl::OkStatus();
 }
 
-absl::Status ContentOf(const Json& message, absl::string_view role, absl::string_view where,
-                       std::string* text) {
-  if (!message.is_object() || !message.contains("role") || message["role"] != std::string(role) ||
-      !message.contains("content") || !message["content"].is_string()) {
+// "messages" or "tools": an array of objects.
+absl::Status CheckObjects(const Json& object, const char* key, absl::string_view where) {
+  const Json& array = object.at(key);
+  if (!array.is_array()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        where,
-        ": \"messages\" needs a chat template; expected exactly two messages, {\"role\": "
-        "\"user\"} then {\"role\": \"assistant\"}, each with a string \"content\"; apply the "
-        "template yourself and write {\"prompt\", \"response\"}"));
+        where, ": \"", key, "\" is of type ", array.type_name(), "; expected an array of objects"));
   }
-  *text = message["content"].get_ref<const std::string&>();
-  for (const auto& [key, value] : message.items()) {
-    if (key == "role" || key == "content") continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": a message has the key \"", Printable(key),
-                     "\", which needs a chat template; expected only \"role\" and \"content\""));
+  for (size_t i = 0; i < array.size(); ++i) {
+    if (array[i].is_object()) continue;
+    return absl::InvalidArgumentError(absl::StrCat(where, ": ", key, "[", i, "] is of type ",
+                                                   array[i].type_name(), "; expected an object"));
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadMessages(const Json& object, absl::string_view where, Row* row) {
-  if (object.contains("prompt")) {
+absl::Status CheckMessages(const Json& object, absl::string_view where) {
+  for (const char* other : {"prompt", "response"}) {
+    if (!Has(object, other)) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat(where, ": both \"messages\" and \"prompt\"; ", kKnownForms));
+        absl::StrCat(where, ": both \"messages\" and \"", other, "\"; ", kKnownForms));
   }
+  RETORT_RETURN_IF_ERROR(CheckObjects(object, "messages", where));
   const Json& messages = object["messages"];
-  const bool two = messages.is_array() && messages.size() == 2;
-  RETORT_RETURN_IF_ERROR(ContentOf(two ? messages[0] : Json(), "user", where, &row->prompt));
-  RETORT_RETURN_IF_ERROR(ContentOf(messages[1], "assistant", where, &row->response));
-  row->has_response = true;
+  if (messages.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": \"messages\" is empty; expected at least one message"));
+  }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].contains("role") && messages[i]["role"].is_string()) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        where, ": messages[", i, "] has no \"role\"; expected {\"role\": \"user\", …}"));
+  }
+  return Has(object, "tools") ? CheckObjects(object, "tools", where) : absl::OkStatus();
+}
+
+// The text of messages and tools as it is in the line, which is an object without duplicate keys:
+// a number of any size reaches the template unchanged.
+absl::Status TakeSource(absl::string_view line, absl::string_view where, Row* row) {
+  text::JsonCursor cursor(line);
+  cursor.Take('{');
+  for (bool first = true; cursor.More('}', &first);) {
+    absl::string_view key, value;
+    if (!cursor.String(&key)) break;
+    std::string* const target = key == "messages" ? &row->messages
+                                : key == "tools"  ? &row->tools
+                                                  : nullptr;
+    if (!cursor.Take(':') || !cursor.Skip(&value)) break;
+    if (target != nullptr && value != "null") *target = std::string(value);
+  }
+  if (cursor.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", cursor.error()));
+}
+
+absl::Status ReadMessages(const Json& object, absl::string_view line, absl::string_view where,
+                          Row* row) {
+  RETORT_RETURN_IF_ERROR(CheckMessages(object, where));
+  RETORT_RETURN_IF_ERROR(TakeSource(line, where, row));
+  const Json& messages = object["messages"];
+  const Json& last = messages.back();
+  const bool answered = last["role"] == "assistant";
+  row->prompt_messages = static_cast<int64_t>(messages.size()) - (answered ? 1 : 0);
+  if (Has(object, "answer")) {
+    row->has_response = true;
+    return TextOf(object, "answer", where, &row->response);
+  }
+  if (answered && last.contains("content") && last["content"].is_string()) {
+    row->has_response = true;
+    row->response = last["content"].get_ref<const std::string&>();
+  }
   return absl::OkStatus();
 }
 
-absl::Status ReadObject(const Json& object, absl::string_view where, Row* row) {
+absl::Status ReadObject(const Json& object, absl::string_view line, absl::string_view where,
+                        Row* row) {
   if (!object.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(
         where, ": the line is of type ", object.type_name(), "; expected one JSON object a line"));
   }
-  if (object.contains("messages")) return ReadMessages(object, where, row);
-  if (!object.contains("prompt")) {
+  if (Has(object, "messages")) return ReadMessages(object, line, where, row);
+  if (!Has(object, "prompt")) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": no \"prompt\"; ", kKnownForms));
   }
   RETORT_RETURN_IF_ERROR(TextOf(object, "prompt", where, &row->prompt));
-  const bool answer = object.contains("answer");
-  const bool response = object.contains("response");
+  const bool answer = Has(object, "answer");
+  const bool response = Has(object, "response");
   if (answer && response) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": both \"answer\" and \"response\"; ", kKnownForms));
@@ -143,7 +190,7 @@ class DatasetReader {
     RETORT_ASSIGN_OR_RETURN(const Json object, ParseJson(line_, where));
     Row row;
     row.line = line;
-    RETORT_RETURN_IF_ERROR(ReadObject(object, where, &row));
+    RETORT_RETURN_IF_ERROR(ReadObject(object, line_, where, &row));
     dataset_.rows_.push_back(std::move(row));
     line_.clear();
     return absl::OkStatus();

@@ -12,10 +12,20 @@
 namespace retort::data {
 
 struct Row {
-  std::string prompt;
-  std::string response;       // The line's "response" or "answer"; empty when it has neither.
+  std::string prompt;  // Empty where there are messages.
+  // The line's "response" or "answer"; with messages and no "answer", the content of the last
+  // message if that is the assistant's and text. Empty when there is none.
+  std::string response;
   bool has_response = false;  // An empty response is a response.
-  int64_t line = 0;           // In the file, from 1: blank lines hold no row.
+
+  // A conversation: JSON arrays of objects as the line spells them. Empty: none.
+  std::string messages;
+  std::string tools;
+  int64_t prompt_messages = 0;  // The first so many ask: all but a last one of the assistant.
+
+  int64_t line = 0;  // In the file, from 1: blank lines hold no row.
+
+  bool is_chat() const { return !messages.empty(); }
 };
 
 struct DatasetBounds {
@@ -27,11 +37,11 @@ struct DatasetBounds {
 // Immutable after Load; safe to read from many threads.
 class Dataset {
  public:
-  // Forms of a line, told apart by their keys; every other key is carried by no row and ignored:
+  // Forms of a line, told apart by their keys; every other key is carried by no row and ignored,
+  // and so is one whose value is null:
   //   {"prompt": "…", "answer": "…"}, {"prompt": "…", "response": "…"}, {"prompt": "…"}
-  //   {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
-  // The two contents become prompt and response verbatim: no chat template is applied, so a
-  // conversation that needs one (a system message, several turns, tools) is refused.
+  //   {"messages": [{"role": "…", "content": …}, …]}, with or without "tools": […] and "answer":
+  //   "…"
   // Blank lines are skipped; the last line needs no newline.
   // Errors, each "path:line: what; expected …": INVALID_ARGUMENT for a line that is not UTF-8, not
   // one JSON object, of no known form or above a bound, and for a file without rows; NOT_FOUND.

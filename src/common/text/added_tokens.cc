@@ -1,37 +1,15 @@
 #include "common/text/added_tokens.h"
 
+#include <utility>
+
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
+#include "common/text/char_class.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::text {
-
-void StringSet::Add(absl::string_view text, int32_t id) {
-  uint32_t node = 0;
-  for (const char c : text) {
-    const uint64_t edge = static_cast<uint64_t>(node) << 8 | static_cast<uint8_t>(c);
-    const auto [it, inserted] = edges_.try_emplace(edge, static_cast<uint32_t>(nodes_.size()));
-    if (inserted) nodes_.emplace_back();
-    node = it->second;
-  }
-  nodes_[node].id = id;
-}
-
-std::optional<StringSet::Hit> StringSet::FindFrom(absl::string_view text, size_t from) const {
-  for (size_t begin = from; begin < text.size() && !edges_.empty(); ++begin) {
-    std::optional<Hit> longest;
-    uint32_t node = 0;
-    for (size_t i = begin; i < text.size(); ++i) {
-      const auto it = edges_.find(static_cast<uint64_t>(node) << 8 | static_cast<uint8_t>(text[i]));
-      if (it == edges_.end()) break;
-      node = it->second;
-      if (nodes_[node].id >= 0) longest = Hit{begin, i + 1, nodes_[node].id};
-    }
-    if (longest) return longest;
-  }
-  return std::nullopt;
-}
-
 namespace {
 
 absl::StatusOr<AddedToken> ReadToken(const JsonObject& spec) {
@@ -41,13 +19,36 @@ absl::StatusOr<AddedToken> ReadToken(const JsonObject& spec) {
   RETORT_ASSIGN_OR_RETURN(token.content, spec.String("content"));
   RETORT_ASSIGN_OR_RETURN(token.special, spec.Bool("special", false));
   RETORT_ASSIGN_OR_RETURN(token.normalized, spec.Bool("normalized", !token.special));
-  for (const absl::string_view flag : {"single_word", "lstrip", "rstrip"}) {
-    RETORT_ASSIGN_OR_RETURN(const bool set, spec.Bool(flag, false));
-    if (set) {
-      return spec.Unknown(flag, absl::StrCat("true for \"", token.content, "\""), "false");
-    }
+  RETORT_ASSIGN_OR_RETURN(token.lstrip, spec.Bool("lstrip", false));
+  RETORT_ASSIGN_OR_RETURN(token.rstrip, spec.Bool("rstrip", false));
+  RETORT_ASSIGN_OR_RETURN(const bool single_word, spec.Bool("single_word", false));
+  if (single_word) {
+    return spec.Unknown("single_word", absl::StrCat("true for \"", token.content, "\""), "false");
   }
   return token;
+}
+
+bool IsWhiteSpace(absl::string_view character) {
+  return (CharClassTable::Of(CodePoint(character)) & kSpace) != 0;
+}
+
+size_t WhiteSpaceAtStart(absl::string_view text) {
+  size_t bytes = 0;
+  while (bytes < text.size() && IsWhiteSpace(text.substr(bytes))) {
+    bytes += CharacterBytes(text[bytes]);
+  }
+  return bytes;
+}
+
+size_t WhiteSpaceAtEnd(absl::string_view text) {
+  size_t begin = text.size();
+  while (begin > 0) {
+    size_t character = begin - 1;
+    while (character > 0 && (text[character] & 0xC0) == 0x80) --character;
+    if (!IsWhiteSpace(text.substr(character))) break;
+    begin = character;
+  }
+  return text.size() - begin;
 }
 
 }  // namespace
@@ -61,38 +62,47 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(const JsonObject& tokenizer,
     return tokenizer.Error("added_tokens",
                            absl::StrCat("holds ", specs.size(), "; at most ", kMaxAddedTokens));
   }
-  absl::flat_hash_set<std::string> contents;
   absl::flat_hash_set<int32_t> ids;
+  std::vector<std::pair<std::string, int32_t>> raw, normalized;
   for (const JsonObject& spec : specs) {
     RETORT_ASSIGN_OR_RETURN(AddedToken token, ReadToken(spec));
-    if (!contents.insert(token.content).second) return spec.Error("content", "appears twice");
+    if (!added.id_of_.try_emplace(token.content, token.id).second) {
+      return spec.Error("content", "appears twice");
+    }
     if (!ids.insert(token.id).second) return spec.Error("id", "appears twice");
     std::string searched = token.content;
     if (token.normalized) {
-      absl::StatusOr<std::string> normalized = normalizer.Normalize(token.content);
-      RETORT_RETURN_IF_ERROR(WithContext(normalized.status(), spec.where()));
-      searched = *std::move(normalized);
+      absl::StatusOr<std::string> normal = normalizer.Normalize(token.content);
+      RETORT_RETURN_IF_ERROR(WithContext(normal.status(), spec.where()));
+      searched = *std::move(normal);
     }
-    if (!searched.empty())
-      (token.normalized ? added.normalized_ : added.raw_).Add(searched, token.id);
+    if (!searched.empty()) {
+      (token.normalized ? normalized : raw).emplace_back(std::move(searched), token.id);
+    }
+    if (token.lstrip || token.rstrip) added.strips_[token.id] = {token.lstrip, token.rstrip};
     added.tokens_.push_back(std::move(token));
   }
+  added.raw_ = StringSet(std::move(raw));
+  added.normalized_ = StringSet(std::move(normalized));
   return added;
 }
 
-std::vector<Piece> AddedTokens::Cut(absl::string_view text, bool normalized) const {
-  const StringSet& set = normalized ? normalized_ : raw_;
-  std::vector<Piece> pieces;
-  size_t done = 0;
-  while (const std::optional<StringSet::Hit> hit = set.FindFrom(text, done)) {
-    if (hit->begin > done) {
-      pieces.push_back({std::string(text.substr(done, hit->begin - done)), std::nullopt});
-    }
-    pieces.push_back({std::string(text.substr(hit->begin, hit->end - hit->begin)), hit->id});
-    done = hit->end;
+StringSet::Hit AddedTokens::Widened(StringSet::Hit hit, absl::string_view text, size_t done) const {
+  if (strips_.empty()) return hit;
+  const auto strip = strips_.find(hit.id);
+  if (strip == strips_.end()) return hit;
+  const auto [left, right] = strip->second;
+  if (left && done < hit.begin) {
+    hit.begin -= WhiteSpaceAtEnd(text.substr(done, hit.begin - done));
   }
-  if (done < text.size()) pieces.push_back({std::string(text.substr(done)), std::nullopt});
-  return pieces;
+  if (right) hit.end += WhiteSpaceAtStart(text.substr(hit.end));
+  return hit;
+}
+
+std::optional<int32_t> AddedTokens::IdOf(absl::string_view content) const {
+  const auto it = id_of_.find(content);
+  if (it == id_of_.end()) return std::nullopt;
+  return it->second;
 }
 
 }  // namespace retort::text

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/text/normalizer.h"
+#include "common/text/string_set.h"
 #include "common/text/tokenizer_json.h"
 
 namespace retort::text {
@@ -20,47 +21,33 @@ struct AddedToken {
   std::string content;
   bool special = false;
   bool normalized = false;  // Searched in the normalized text, in its normalized form.
-};
-
-// Finds strings of a set: the leftmost, and of those the longest.
-class StringSet {
- public:
-  void Add(absl::string_view text, int32_t id);  // `text` is not empty.
-
-  struct Hit {
-    size_t begin, end;
-    int32_t id;
-  };
-  std::optional<Hit> FindFrom(absl::string_view text, size_t from) const;
-
- private:
-  struct Node {
-    int32_t id = -1;
-  };
-  std::vector<Node> nodes_ = std::vector<Node>(1);
-  absl::flat_hash_map<uint64_t, uint32_t> edges_;  // node << 8 | byte
-};
-
-// A piece of text: plain, or the added token `id`.
-struct Piece {
-  std::string text;
-  std::optional<int32_t> id;
+  bool lstrip = false;      // White space before it, or behind it, belongs to it.
+  bool rstrip = false;
 };
 
 class AddedTokens {
  public:
-  // Refuses single_word, lstrip and rstrip by name.
+  // Refuses single_word by name.
   static absl::StatusOr<AddedTokens> Make(const JsonObject& tokenizer,
                                           const Normalizer& normalizer);
 
-  // Cuts the added tokens with normalized: false (true) out of `text`.
-  std::vector<Piece> Cut(absl::string_view text, bool normalized) const;
+  // What to look for before the normalizer (tokens with normalized: false), and after it. Hits are
+  // ids.
+  const StringSet& raw() const { return raw_; }
+  const StringSet& normalized() const { return normalized_; }
+
+  // What a hit in `text` covers with the white space that belongs to it. `done`: what is before is
+  // taken already.
+  StringSet::Hit Widened(StringSet::Hit hit, absl::string_view text, size_t done) const;
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
+  std::optional<int32_t> IdOf(absl::string_view content) const;
 
  private:
   std::vector<AddedToken> tokens_;
+  absl::flat_hash_map<std::string, int32_t> id_of_;
   StringSet raw_, normalized_;
+  absl::flat_hash_map<int32_t, std::pair<bool, bool>> strips_;  // lstrip, rstrip; if either.
 };
 
 }  // namespace retort::text

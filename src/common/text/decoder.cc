@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/text/byte_level.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::text {
 

@@ -1,15 +1,13 @@
 #include "common/text/normalizer.h"
 
-#include <utf8proc.h>
-
-#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "common/text/nfc.h"
 #include "common/text/pattern.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::text {
 namespace {
@@ -22,12 +20,23 @@ absl::Status TooLong() {
       absl::StrCat("the normalized text is longer than ", kMaxNormalizedBytes, " bytes"));
 }
 
+// Notes that source bytes [begin, end) became the last `size` bytes of `out`.
+void NoteReplaced(size_t begin, size_t end, size_t size, const std::string& out, EditMap* edits) {
+  if (edits == nullptr) return;
+  edits->Add({static_cast<int32_t>(begin), static_cast<int32_t>(end),
+              static_cast<int32_t>(out.size() - size), static_cast<int32_t>(out.size())});
+}
+
 class Prepend : public NormalizerStep {
  public:
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
-  absl::Status Apply(std::string* text) const override {
-    if (!text->empty()) text->insert(0, prefix_);
-    return absl::OkStatus();
+  absl::StatusOr<bool> Apply(absl::string_view text, std::string* out,
+                             EditMap* edits) const override {
+    if (text.empty() || prefix_.empty()) return false;
+    out->append(prefix_);
+    NoteReplaced(0, 0, prefix_.size(), *out, edits);
+    out->append(text.data(), text.size());
+    return true;
   }
 
  private:
@@ -37,15 +46,19 @@ class Prepend : public NormalizerStep {
 class ReplaceString : public NormalizerStep {
  public:
   ReplaceString(std::string from, std::string to) : from_(std::move(from)), to_(std::move(to)) {}
-  absl::Status Apply(std::string* text) const override {
-    size_t size = text->size();
-    for (size_t at = text->find(from_); at != text->npos;
-         at = text->find(from_, at + from_.size())) {
-      size += to_.size();
+  absl::StatusOr<bool> Apply(absl::string_view text, std::string* out,
+                             EditMap* edits) const override {
+    size_t at = text.find(from_);
+    if (at == text.npos) return false;
+    size_t done = 0;
+    for (; at != text.npos; at = text.find(from_, done)) {
+      out->append(text.data() + done, at - done).append(to_);
+      if (out->size() > kMaxNormalizedBytes) return TooLong();
+      done = at + from_.size();
+      NoteReplaced(at, done, to_.size(), *out, edits);
     }
-    if (size > kMaxNormalizedBytes) return TooLong();
-    *text = absl::StrReplaceAll(*text, {{from_, to_}});
-    return absl::OkStatus();
+    out->append(text.data() + done, text.size() - done);
+    return true;
   }
 
  private:
@@ -56,23 +69,25 @@ class ReplaceRegex : public NormalizerStep {
  public:
   ReplaceRegex(Pattern pattern, std::string to)
       : pattern_(std::move(pattern)), to_(std::move(to)) {}
-  absl::Status Apply(std::string* text) const override {
-    std::string out;
+  absl::StatusOr<bool> Apply(absl::string_view text, std::string* out,
+                             EditMap* edits) const override {
     size_t done = 0, from = 0;
-    while (from <= text->size()) {
-      RETORT_ASSIGN_OR_RETURN(const std::optional<MatchRange> match, pattern_.Find(*text, from));
+    while (from <= text.size()) {
+      RETORT_ASSIGN_OR_RETURN(const std::optional<MatchRange> match, pattern_.Find(text, from));
       if (!match) break;
-      out.append(*text, done, match->begin - done).append(to_);
-      if (out.size() > kMaxNormalizedBytes) return TooLong();
+      out->append(text.data() + done, match->begin - done).append(to_);
+      if (out->size() > kMaxNormalizedBytes) return TooLong();
       done = from = match->end;
+      if (match->begin < match->end || !to_.empty()) {
+        NoteReplaced(match->begin, match->end, to_.size(), *out, edits);
+      }
       if (match->begin == match->end) {
-        if (from >= text->size()) break;
-        from += CharacterBytes((*text)[from]);  // An empty match: go on behind the next character.
+        if (from >= text.size()) break;
+        from += CharacterBytes(text[from]);  // An empty match: go on behind the next character.
       }
     }
-    out.append(*text, done);
-    *text = std::move(out);
-    return absl::OkStatus();
+    out->append(text.data() + done, text.size() - done);
+    return true;
   }
 
  private:
@@ -82,19 +97,12 @@ class ReplaceRegex : public NormalizerStep {
 
 class Nfc : public NormalizerStep {
  public:
-  absl::Status Apply(std::string* text) const override {
-    utf8proc_uint8_t* out = nullptr;
-    const utf8proc_ssize_t size =
-        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text->data()),
-                     static_cast<utf8proc_ssize_t>(text->size()), &out,
-                     static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    if (size < 0) {
-      return absl::InternalError(
-          absl::StrCat("NFC of a text of ", text->size(), " bytes: ", utf8proc_errmsg(size)));
-    }
-    text->assign(reinterpret_cast<const char*>(out), static_cast<size_t>(size));
-    std::free(out);
-    return absl::OkStatus();
+  absl::StatusOr<bool> Apply(absl::string_view text, std::string* out,
+                             EditMap* edits) const override {
+    if (FirstNfcCandidate(text) == text.size()) return false;
+    if (AppendNfc(text, out, edits)) return true;
+    out->clear();
+    return false;
   }
 };
 
@@ -149,10 +157,35 @@ absl::StatusOr<Normalizer> Normalizer::Make(const JsonObject& tokenizer) {
   return normalizer;
 }
 
+absl::StatusOr<absl::string_view> Normalizer::Normalize(absl::string_view text,
+                                                        NormalizerBuffers* buffers,
+                                                        EditMap* edits) const {
+  if (edits != nullptr) edits->Clear();
+  int next = 0;
+  for (const auto& step : steps_) {
+    std::string& out = buffers->text[next];
+    out.clear();
+    EditMap* const step_edits = edits == nullptr ? nullptr : &buffers->step_edits;
+    if (step_edits != nullptr) step_edits->Clear();
+    RETORT_ASSIGN_OR_RETURN(const bool changed, step->Apply(text, &out, step_edits));
+    if (!changed) continue;
+    text = out;
+    next = 1 - next;
+    if (edits == nullptr) continue;
+    if (edits->empty()) {
+      std::swap(*edits, *step_edits);
+    } else {
+      *edits = EditMap::Compose(*edits, *step_edits);
+    }
+  }
+  return text;
+}
+
 absl::StatusOr<std::string> Normalizer::Normalize(absl::string_view text) const {
-  std::string out(text);
-  for (const auto& step : steps_) RETORT_RETURN_IF_ERROR(step->Apply(&out));
-  return out;
+  NormalizerBuffers buffers;
+  RETORT_ASSIGN_OR_RETURN(const absl::string_view normalized,
+                          Normalize(text, &buffers, /*edits=*/nullptr));
+  return std::string(normalized);
 }
 
 }  // namespace retort::text

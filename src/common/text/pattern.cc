@@ -21,6 +21,7 @@ constexpr absl::string_view kNotSpaces =
     R"(\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
 
 constexpr uint32_t kMatchLimit = 10'000'000;
+constexpr uint32_t kReproducibleMatchLimit = 250'000;  // An interpreted step may take microseconds.
 constexpr uint32_t kDepthLimit = 100'000;
 constexpr uint32_t kHeapLimitKib = 64 << 10;
 constexpr uint32_t kParensNestLimit = 200;
@@ -81,9 +82,22 @@ std::string ErrorText(int code) {
   return reinterpret_cast<const char*>(buffer);
 }
 
-struct FreeMatchData {
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-};
+// One per thread: where a match is put. Every pattern has at least the one pair that it holds.
+pcre2_match_data* ThreadMatchData() {
+  struct Owner {
+    pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+    ~Owner() { pcre2_match_data_free(data); }
+  };
+  thread_local Owner owner;
+  RETORT_CHECK(owner.data != nullptr);
+  return owner.data;
+}
+
+bool GaveUp(int result) {
+  return result == PCRE2_ERROR_MATCHLIMIT || result == PCRE2_ERROR_DEPTHLIMIT ||
+         result == PCRE2_ERROR_HEAPLIMIT || result == PCRE2_ERROR_JIT_STACKLIMIT ||
+         result == PCRE2_ERROR_RECURSELOOP;
+}
 
 }  // namespace
 
@@ -99,7 +113,7 @@ struct Pattern::Code {
 Pattern::Pattern(std::string source, std::shared_ptr<const Code> code)
     : source_(std::move(source)), code_(std::move(code)) {}
 
-absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source) {
+absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source, PatternMatcher matcher) {
   if (source.size() > kMaxPatternBytes) {
     return absl::InvalidArgumentError(absl::StrCat("pattern of ", source.size(), " bytes; at most ",
                                                    kMaxPatternBytes, " are allowed"));
@@ -119,10 +133,11 @@ absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source) {
         absl::StrCat("pattern \"", Printable(source, 200), "\": ", ErrorText(error), " before \"",
                      Printable(absl::string_view(expanded).substr(offset), 20), "\""));
   }
-  // Without JIT on this machine matching is interpreted: the same results under the same limits.
-  pcre2_jit_compile(code->compiled, PCRE2_JIT_COMPLETE);
+  // A host that forbids JIT interprets: the same matches, but the limits count other steps.
+  if (matcher == PatternMatcher::kFast) pcre2_jit_compile(code->compiled, PCRE2_JIT_COMPLETE);
   code->limits = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(code->limits, kMatchLimit);
+  pcre2_set_match_limit(code->limits,
+                        matcher == PatternMatcher::kFast ? kMatchLimit : kReproducibleMatchLimit);
   pcre2_set_depth_limit(code->limits, kDepthLimit);
   pcre2_set_heap_limit(code->limits, kHeapLimitKib);
   pcre2_jit_stack_assign(code->limits, ThreadJitStack, nullptr);
@@ -130,17 +145,21 @@ absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source) {
 }
 
 absl::StatusOr<std::optional<MatchRange>> Pattern::Find(absl::string_view text, size_t from) const {
-  std::unique_ptr<pcre2_match_data, FreeMatchData> data(pcre2_match_data_create(1, nullptr));
-  RETORT_CHECK(data != nullptr && from <= text.size());
+  RETORT_CHECK(from <= text.size());
+  pcre2_match_data* const data = ThreadMatchData();
   const int result = pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                 text.size(), from, PCRE2_NO_UTF_CHECK, data.get(), code_->limits);
+                                 text.size(), from, PCRE2_NO_UTF_CHECK, data, code_->limits);
   if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
-  if (result < 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("pattern \"", Printable(source_, 200), "\" gave up on a text of ", text.size(),
-                     " bytes: ", ErrorText(result), "; use a pattern with less backtracking"));
+  if (GaveUp(result)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "pattern \"", Printable(source_, 200), "\" gave up at byte ", from, " of a text of ",
+        text.size(), " bytes: ", ErrorText(result), "; use a pattern with less backtracking"));
   }
-  const size_t* range = pcre2_get_ovector_pointer(data.get());
+  if (result < 0) {
+    return absl::InternalError(absl::StrCat("pattern \"", Printable(source_, 200), "\" at byte ",
+                                            from, ": ", ErrorText(result)));
+  }
+  const size_t* range = pcre2_get_ovector_pointer(data);
   return MatchRange{range[0], range[1]};
 }
 

@@ -17,6 +17,11 @@ struct MatchRange {
   size_t end = 0;
 };
 
+enum class PatternMatcher {
+  kFast,          // Compiled to machine code where the host allows it.
+  kReproducible,  // Interpreted: where it gives up depends on pattern and text alone, on any host.
+};
+
 // Immutable after Compile, so safe from any thread.
 class Pattern {
  public:
@@ -25,11 +30,13 @@ class Pattern {
   // `\s` and `\S` mean the 25 White_Space characters and their complement, in classes too (PCRE2's
   // own `\s` also holds U+180E). Errors: INVALID_ARGUMENT with PCRE2's message and the byte in
   // `source`.
-  static absl::StatusOr<Pattern> Compile(absl::string_view source);
+  static absl::StatusOr<Pattern> Compile(absl::string_view source,
+                                         PatternMatcher matcher = PatternMatcher::kFast);
 
   // The first match at or after byte `from`, nullopt if there is none. `text` must be valid UTF-8
-  // and `from` at a character's first byte. RESOURCE_EXHAUSTED when the match or depth limit is
-  // hit.
+  // and `from` at a character's first byte. RESOURCE_EXHAUSTED naming `from` when a limit of
+  // matching (steps, depth, heap, the fast matcher's stack) is hit; INTERNAL for what else PCRE2
+  // says.
   absl::StatusOr<std::optional<MatchRange>> Find(absl::string_view text, size_t from) const;
 
   const std::string& source() const { return source_; }

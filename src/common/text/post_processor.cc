@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::text {
 namespace {

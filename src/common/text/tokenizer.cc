@@ -1,93 +1,18 @@
 #include "common/text/tokenizer.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
-#include "common/base/json.h"
-#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
-#include "common/text/tokenizer_json.h"
+#include "common/text/encoder.h"
+#include "common/text/tokenizer_loader.h"
 #include "common/text/tokenizer_parts.h"
 
 namespace retort::text {
 namespace {
 
 constexpr size_t kMaxTextBytes = 64 << 20;
-constexpr absl::string_view kTokenizerFile = "tokenizer.json";
-constexpr absl::string_view kConfigFile = "tokenizer_config.json";
-
-// Fills parts->entries from the vocabulary and the added tokens.
-absl::Status NumberTokens(const std::string& where, TokenizerParts* parts) {
-  int32_t largest = -1;
-  for (const auto& [piece, id] : parts->model.vocabulary()) largest = std::max(largest, id);
-  for (const AddedToken& token : parts->added.tokens()) largest = std::max(largest, token.id);
-  parts->entries.resize(largest + 1);
-  for (const auto& [piece, id] : parts->model.vocabulary()) {
-    parts->entries[id] = {piece, /*present=*/true, /*special=*/false};
-  }
-  for (const AddedToken& token : parts->added.tokens()) {
-    const auto in_vocabulary = parts->model.IdOf(token.content);
-    TokenEntry& entry = parts->entries[token.id];
-    if ((in_vocabulary && *in_vocabulary != token.id) ||
-        (entry.present && entry.piece != token.content)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, ".added_tokens gives \"", Printable(token.content), "\" the id ", token.id,
-          in_vocabulary
-              ? absl::StrCat("; model.vocab gives it ", *in_vocabulary)
-              : absl::StrCat("; model.vocab gives that to \"", Printable(entry.piece), "\"")));
-    }
-    entry = {token.content, /*present=*/true, token.special};
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckTemplate(const std::string& where, const TokenizerParts& parts) {
-  for (const auto* ids : {&parts.post_processor.before, &parts.post_processor.after}) {
-    for (const int64_t id : *ids) {
-      RETORT_RETURN_IF_ERROR(
-          WithContext(parts.Entry(id).status(), absl::StrCat(where, ".post_processor")));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// The id that `key` of tokenizer_config.json names: a string or an object with `content`.
-absl::StatusOr<std::optional<int64_t>> NamedId(const JsonObject& config, absl::string_view key,
-                                               const Tokenizer& tokenizer) {
-  const nlohmann::json* value = config.Find(key);
-  if (value == nullptr) return std::nullopt;
-  std::string name;
-  if (value->is_object()) {
-    RETORT_ASSIGN_OR_RETURN(const JsonObject token, config.Object(key));
-    RETORT_ASSIGN_OR_RETURN(name, token.String("content"));
-  } else {
-    RETORT_ASSIGN_OR_RETURN(name, config.String(key));
-  }
-  const std::optional<int64_t> id = tokenizer.IdOf(name);
-  if (!id)
-    return config.Error(key,
-                        absl::StrCat("is \"", Printable(name), "\", which tokenizer.json lacks"));
-  return id;
-}
-
-// `truncation` and `padding` of the file are left alone, as Hugging Face's transformers does:
-// whoever calls decides lengths.
-absl::Status ReadTokenizer(absl::string_view text, const std::string& source,
-                           TokenizerParts* parts) {
-  RETORT_ASSIGN_OR_RETURN(const nlohmann::json json, ParseSortedJson(text, source));
-  RETORT_ASSIGN_OR_RETURN(const JsonObject root, JsonObject::Make(json, source));
-  RETORT_ASSIGN_OR_RETURN(parts->normalizer, Normalizer::Make(root));
-  RETORT_ASSIGN_OR_RETURN(parts->added, AddedTokens::Make(root, parts->normalizer));
-  RETORT_ASSIGN_OR_RETURN(parts->pre_tokenizer, PreTokenizer::Make(root));
-  RETORT_ASSIGN_OR_RETURN(parts->model, BpeModel::Make(root));
-  RETORT_ASSIGN_OR_RETURN(parts->post_processor, PostProcessor::Make(root));
-  RETORT_ASSIGN_OR_RETURN(parts->decoder, Decoder::Make(root));
-  RETORT_RETURN_IF_ERROR(NumberTokens(source, parts));
-  return CheckTemplate(source, *parts);
-}
 
 }  // namespace
 
@@ -103,42 +28,23 @@ Tokenizer::Tokenizer(std::unique_ptr<TokenizerParts> parts) : parts_(std::move(p
 Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& folder) {
-  RETORT_ASSIGN_OR_RETURN(
-      const std::string tokenizer,
-      ReadFile(absl::StrCat(folder, "/", kTokenizerFile), kMaxTokenizerFileBytes));
-  const std::string config_path = absl::StrCat(folder, "/", kConfigFile);
-  std::string config;
-  if (FileExists(config_path)) {
-    RETORT_ASSIGN_OR_RETURN(config, ReadFile(config_path, kMaxTokenizerFileBytes));
-  }
-  return Parse(tokenizer, config, folder);
+  RETORT_ASSIGN_OR_RETURN(const TokenizerFiles files, ReadTokenizerFiles(folder));
+  RETORT_ASSIGN_OR_RETURN(std::unique_ptr<TokenizerParts> parts, MakeTokenizerParts(files, folder));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(absl::string_view tokenizer_json,
                                                             absl::string_view config_json,
                                                             absl::string_view source) {
-  const std::string tokenizer_source = absl::StrCat(source, "/", kTokenizerFile);
-  const std::string config_source = absl::StrCat(source, "/", kConfigFile);
-  auto owned = std::make_unique<TokenizerParts>();
-  TokenizerParts* parts = owned.get();
-  RETORT_RETURN_IF_ERROR(ReadTokenizer(tokenizer_json, tokenizer_source, parts));
-  Hasher hasher;
-  hasher.Update(absl::StrCat(tokenizer_json.size(), ":"));
-  hasher.Update(tokenizer_json);
-  hasher.Update(config_json);
-  parts->digest = hasher.Finish();
-  std::unique_ptr<Tokenizer> tokenizer(new Tokenizer(std::move(owned)));
-  if (config_json.empty()) return tokenizer;
-  RETORT_ASSIGN_OR_RETURN(const nlohmann::json json, ParseSortedJson(config_json, config_source));
-  RETORT_ASSIGN_OR_RETURN(const JsonObject config, JsonObject::Make(json, config_source));
-  RETORT_ASSIGN_OR_RETURN(parts->bos_id, NamedId(config, "bos_token", *tokenizer));
-  RETORT_ASSIGN_OR_RETURN(parts->eos_id, NamedId(config, "eos_token", *tokenizer));
-  RETORT_ASSIGN_OR_RETURN(parts->pad_id, NamedId(config, "pad_token", *tokenizer));
-  return tokenizer;
+  TokenizerFiles files;
+  files.tokenizer_json = std::string(tokenizer_json);
+  files.config_json = std::string(config_json);
+  RETORT_ASSIGN_OR_RETURN(std::unique_ptr<TokenizerParts> parts, MakeTokenizerParts(files, source));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
 }
 
-absl::StatusOr<std::vector<int64_t>> Tokenizer::Encode(absl::string_view text,
-                                                       bool add_special_tokens) const {
+absl::Status Tokenizer::Run(absl::string_view text, bool add_special_tokens, bool with_spans,
+                            Encoding* out) const {
   if (text.size() > kMaxTextBytes) {
     return absl::InvalidArgumentError(absl::StrCat("text of ", text.size(), " bytes; at most ",
                                                    kMaxTextBytes, " are encoded at once"));
@@ -146,28 +52,25 @@ absl::StatusOr<std::vector<int64_t>> Tokenizer::Encode(absl::string_view text,
   if (const std::optional<size_t> bad = FirstInvalidByte(text)) {
     return absl::InvalidArgumentError(absl::StrCat("text is not UTF-8 at byte ", *bad));
   }
-  std::vector<int64_t> ids;
-  if (add_special_tokens) ids = parts_->post_processor.before;
-  for (const Piece& raw : parts_->added.Cut(text, /*normalized=*/false)) {
-    if (raw.id) {
-      ids.push_back(*raw.id);
-      continue;
-    }
-    RETORT_ASSIGN_OR_RETURN(const std::string normalized, parts_->normalizer.Normalize(raw.text));
-    for (Piece& piece : parts_->added.Cut(normalized, /*normalized=*/true)) {
-      if (piece.id) {
-        ids.push_back(*piece.id);
-        continue;
-      }
-      RETORT_ASSIGN_OR_RETURN(const Words words, parts_->pre_tokenizer.Cut(std::move(piece.text)));
-      for (const std::string& word : words)
-        RETORT_RETURN_IF_ERROR(parts_->model.Encode(word, &ids));
-    }
-  }
-  if (add_special_tokens) {
-    ids.insert(ids.end(), parts_->post_processor.after.begin(), parts_->post_processor.after.end());
-  }
-  return ids;
+  std::unique_ptr<EncodeScratch> scratch = parts_->scratch.Take();
+  const absl::Status status =
+      Encoder(*parts_, scratch.get(), text, with_spans, out).Run(add_special_tokens);
+  parts_->scratch.Give(std::move(scratch));
+  return status;
+}
+
+absl::StatusOr<std::vector<int64_t>> Tokenizer::Encode(absl::string_view text,
+                                                       bool add_special_tokens) const {
+  Encoding encoding;
+  RETORT_RETURN_IF_ERROR(Run(text, add_special_tokens, /*with_spans=*/false, &encoding));
+  return std::move(encoding.ids);
+}
+
+absl::StatusOr<Encoding> Tokenizer::EncodeWithSpans(absl::string_view text,
+                                                    bool add_special_tokens) const {
+  Encoding encoding;
+  RETORT_RETURN_IF_ERROR(Run(text, add_special_tokens, /*with_spans=*/true, &encoding));
+  return encoding;
 }
 
 absl::StatusOr<std::string> Tokenizer::Decode(absl::Span<const int64_t> ids,
@@ -189,11 +92,45 @@ std::optional<int64_t> Tokenizer::eos_id() const { return parts_->eos_id; }
 std::optional<int64_t> Tokenizer::pad_id() const { return parts_->pad_id; }
 Digest Tokenizer::digest() const { return parts_->digest; }
 
-std::optional<int64_t> Tokenizer::IdOf(absl::string_view token) const {
-  for (const AddedToken& added : parts_->added.tokens()) {
-    if (added.content == token) return added.id;
+bool Tokenizer::HasToken(int64_t id) const {
+  return id >= 0 && id < vocab_size() && parts_->entries[id].present;
+}
+
+std::vector<int64_t> Tokenizer::IdsWithoutToken(int64_t limit) const {
+  std::vector<int64_t> ids;
+  for (int64_t id = 0; id < limit; ++id) {
+    if (!HasToken(id)) ids.push_back(id);
   }
-  return parts_->model.IdOf(token);
+  return ids;
+}
+
+absl::StatusOr<absl::string_view> Tokenizer::TokenBytes(int64_t id) const {
+  RETORT_ASSIGN_OR_RETURN(const TokenEntry* entry, parts_->Entry(id));
+  return entry->bytes;
+}
+
+bool Tokenizer::IsSpecial(int64_t id) const { return HasToken(id) && parts_->entries[id].special; }
+bool Tokenizer::IsByteFallback(int64_t id) const {
+  return HasToken(id) && parts_->entries[id].byte_fallback;
+}
+
+Digest Tokenizer::VocabularyDigest() const {
+  Hasher hasher;
+  for (size_t id = 0; id < parts_->entries.size(); ++id) {
+    const TokenEntry& entry = parts_->entries[id];
+    if (!entry.present) continue;
+    const char flags[] = {entry.added ? '+' : ' ', entry.special ? 's' : ' ',
+                          entry.byte_fallback ? 'b' : ' '};
+    hasher.Update(absl::StrCat(id, ":", entry.bytes.size(), ":"));
+    hasher.Update(flags, sizeof(flags));
+    hasher.Update(entry.bytes);
+  }
+  return hasher.Finish();
+}
+
+std::optional<int64_t> Tokenizer::IdOf(absl::string_view token) const {
+  const std::optional<int32_t> added = parts_->added.IdOf(token);
+  return added ? added : parts_->model.IdOf(token);
 }
 
 }  // namespace retort::text

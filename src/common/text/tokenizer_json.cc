@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::text {
 

@@ -10,8 +10,6 @@ namespace retort::data {
 namespace {
 
 using testing::HasSubstr;
-using testing::Not;
-using testing::StartsWith;
 
 std::string ErrorOf(const std::string& text, const DatasetBounds& bounds = {}) {
   const auto dataset = Dataset::Parse(text, "rows.jsonl", bounds);
@@ -37,7 +35,7 @@ TEST(DatasetTest, Parse_EachForm_PromptAndResponse) {
     int64_t line;
   };
   const Want want[] = {
-      {"a", "b", true, 1}, {"c", "", true, 3}, {"d", "", false, 4}, {"e", "é", true, 5}};
+      {"a", "b", true, 1}, {"c", "", true, 3}, {"d", "", false, 4}, {"", "é", true, 5}};
   for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(dataset->row(i).prompt, want[i].prompt);
     EXPECT_EQ(dataset->row(i).response, want[i].response);
@@ -63,7 +61,7 @@ TEST(DatasetTest, Parse_BadLine_NamesLineAndWhatWasExpected) {
       {"an array", "[1]\n", "rows.jsonl:1: the line is of type array; expected one JSON object"},
       {"no prompt", ok + "\n{\"text\": \"a\"}\n", "rows.jsonl:3: no \"prompt\"; expected"},
       {"prompt no string", "{\"prompt\": 3}", "rows.jsonl:1: \"prompt\" is of type number"},
-      {"answer no string", "{\"prompt\": \"\", \"answer\": null}", "\"answer\" is of type null"},
+      {"answer no string", "{\"prompt\": \"\", \"answer\": 7}", "\"answer\" is of type number"},
       {"both", "{\"prompt\": \"\", \"answer\": \"\", \"response\": \"\"}",
        "both \"answer\" and \"response\""},
       {"messages and prompt", "{\"prompt\": \"\", \"messages\": []}",
@@ -76,30 +74,72 @@ TEST(DatasetTest, Parse_BadLine_NamesLineAndWhatWasExpected) {
   for (const Case& c : cases) EXPECT_THAT(ErrorOf(c.text), HasSubstr(c.want)) << c.name;
 }
 
-TEST(DatasetTest, Parse_MessagesThatNeedATemplate_Refused) {
-  const std::string user = R"({"role": "user", "content": "a"})";
-  const std::string assistant = R"({"role": "assistant", "content": "b"})";
-  const std::string system = R"({"role": "system", "content": "s"})";
-  const std::string lists[] = {
-      "",
-      user,
-      assistant + "," + user,
-      user + "," + user,
-      system + "," + user + "," + assistant,
-      user + "," + assistant + "," + user + "," + assistant,
-      user + R"(, {"role": "assistant", "content": null})",
-      user + R"(, {"role": "assistant"})",
-      user + R"(, {"role": "assistant", "content": "", "tool_calls": []})",
-      user + R"(, {"role": "assistant", "content": "", "tool\ncalls": []})",
-      "1, 2",
+TEST(DatasetTest, Parse_Messages_AsTheLineSpellsThem) {
+  const auto dataset = Dataset::Parse(
+      R"({"tools" : [ {"big": 123456789012345678901} ], "messages":[{"role":"user","n":1e2 }]})"
+      "\n"
+      R"({"messages":[{"role":"user"},{"role":"assistant","content":"a"}],"tools":null})"
+      "\n"
+      R"({"messages":[{"role":"user"},{"role":"assistant","content":"a"}],"answer":"b"})"
+      "\n"
+      R"({"messages":[{"role":"assistant","content":null}],"m\u0065ssages_":1})"
+      "\n"
+      R"({"m\u0065ssages":[{"role":"user"},{"role":"tool"}],"answer":"c"})",
+      "rows.jsonl");
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  ASSERT_EQ(dataset->size(), 5);
+  EXPECT_EQ(dataset->row(0).messages, R"([{"role":"user","n":1e2 }])");
+  EXPECT_EQ(dataset->row(0).tools, R"([ {"big": 123456789012345678901} ])");
+  EXPECT_EQ(dataset->row(1).tools, "");
+  EXPECT_EQ(dataset->row(4).messages, R"([{"role":"user"},{"role":"tool"}])");
+  struct Want {
+    int64_t prompt_messages;
+    bool has_response;
+    std::string response;
   };
-  for (const std::string& list : lists) {
-    EXPECT_THAT(ErrorOf("{\"messages\": [" + list + "]}"),
-                AllOf(StartsWith("rows.jsonl:1: "), HasSubstr("needs a chat template"),
-                      Not(HasSubstr("\n"))))
-        << list;
+  const Want want[] = {
+      {1, false, ""}, {1, true, "a"}, {1, true, "b"}, {0, false, ""}, {2, true, "c"}};
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(dataset->row(i).is_chat()) << i;
+    EXPECT_EQ(dataset->row(i).prompt_messages, want[i].prompt_messages) << i;
+    EXPECT_EQ(dataset->row(i).has_response, want[i].has_response) << i;
+    EXPECT_EQ(dataset->row(i).response, want[i].response) << i;
   }
-  EXPECT_THAT(ErrorOf("{\"messages\": \"hello\"}"), HasSubstr("needs a chat template"));
+}
+
+// Tables of mixed forms are written with nulls.
+TEST(DatasetTest, Parse_Nulls_AreAsIfTheyWereNotThere) {
+  const auto dataset = Dataset::Parse(
+      R"({"prompt":null,"response":null,"messages":[{"role":"user"}],"tools":null,"answer":null})"
+      "\n"
+      R"({"prompt":"p","response":"r","messages":null,"answer":null})",
+      "rows.jsonl");
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_TRUE(dataset->row(0).is_chat());
+  EXPECT_FALSE(dataset->row(0).has_response);
+  EXPECT_FALSE(dataset->row(1).is_chat());
+  EXPECT_EQ(dataset->row(1).response, "r");
+  EXPECT_THAT(ErrorOf(R"({"prompt":null})"), HasSubstr("no \"prompt\""));
+}
+
+TEST(DatasetTest, Parse_BadMessages_NameTheLineAndTheMessage) {
+  struct Case {
+    const char* line;
+    const char* want;
+  };
+  const Case cases[] = {
+      {R"({"messages":[]})", "rows.jsonl:1: \"messages\" is empty"},
+      {R"({"messages":"hello"})",
+       "rows.jsonl:1: \"messages\" is of type string; expected an array"},
+      {R"({"messages":[{"role":"user"},2]})", "messages[1] is of type number; expected an object"},
+      {R"({"messages":[{"content":"a"}]})", "messages[0] has no \"role\""},
+      {R"({"messages":[{"role":3}]})", "messages[0] has no \"role\""},
+      {R"({"messages":[{"role":"user"}],"response":"a"})", "both \"messages\" and \"response\""},
+      {R"({"messages":[{"role":"user"}],"answer":1})", "\"answer\" is of type number"},
+      {R"({"messages":[{"role":"user"}],"tools":{}})", "\"tools\" is of type object"},
+      {R"({"messages":[{"role":"user"}],"tools":[1]})", "tools[0] is of type number"},
+  };
+  for (const Case& c : cases) EXPECT_THAT(ErrorOf(c.line), HasSubstr(c.want)) << c.line;
 }
 
 TEST(DatasetTest, Parse_AboveABound_Refused) {

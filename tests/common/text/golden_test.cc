@@ -1,57 +1,31 @@
-// Encoding and decoding against cases that were computed by Hugging Face's tokenizers. They lie
-// outside of the repository, in RETORT_SHARED (default ../shared); without them this test is
-// skipped.
-#include <cstdlib>
+// Encoding and decoding against cases that were computed by Hugging Face's tokenizers.
 #include <fstream>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/text/golden_tokenizers.h"
 #include "common/text/stream_decoder.h"
 #include "common/text/tokenizer.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::text {
 namespace {
 
-std::string SharedDir() {
-  const char* shared = std::getenv("RETORT_SHARED");
-  if (shared != nullptr) return shared;
-  const char* source = std::getenv("RETORT_SOURCE_DIR");
-  return ResolvePath(source == nullptr ? "." : source, "../shared");
-}
-
-struct GoldenCase {
-  std::string name;    // Folder under goldens/text is encode_<name> and decode_<name>.
-  std::string folder;  // Under data/.
-};
-
-void PrintTo(const GoldenCase& golden, std::ostream* out) { *out << golden.name; }
-
-class TokenizerGoldenTest : public testing::TestWithParam<GoldenCase> {
+class TokenizerGoldenTest : public GoldenTokenizerTest {
  protected:
-  void SetUp() override {
-    const std::string folder = SharedDir() + "/data/" + GetParam().folder;
-    if (!FileExists(folder + "/tokenizer.json"))
-      GTEST_SKIP() << "no " << folder << "; set RETORT_SHARED";
-    // Loaded once: a large vocabulary takes a second.
-    static auto* loaded = new std::map<std::string, absl::StatusOr<std::unique_ptr<Tokenizer>>>();
-    auto [it, inserted] = loaded->try_emplace(GetParam().name, absl::UnknownError("not loaded"));
-    if (inserted) it->second = Tokenizer::Load(folder);
-    ASSERT_TRUE(it->second.ok()) << it->second.status().message();
-    tokenizer_ = it->second->get();
+  std::vector<Json> Lines(const std::string& op) const {
+    return LinesOf("text/" + op + "_" + GetParam().name);
   }
 
-  std::vector<Json> Lines(const std::string& op) const {
-    std::ifstream in(SharedDir() + "/goldens/text/" + op + "_" + GetParam().name + "/cases.jsonl");
+  std::vector<Json> LinesOf(const std::string& folder) const {
+    std::ifstream in(SharedDir() + "/goldens/" + folder + "/cases.jsonl");
     std::vector<Json> lines;
     for (std::string line; std::getline(in, line);) lines.push_back(*ParseJson(line, "case"));
     return lines;
   }
-
-  const Tokenizer* tokenizer_ = nullptr;
 };
 
 TEST_P(TokenizerGoldenTest, Encode_EveryCase_SameIds) {
@@ -87,13 +61,49 @@ TEST_P(TokenizerGoldenTest, Decode_EveryCase_SameTextWholeAndStreamed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGoldenTest,
-                         testing::Values(GoldenCase{"aidreams260K", "models/aidreams260K"},
-                                         GoldenCase{"mistral", "tokenizers/mistral"},
-                                         GoldenCase{"gemma3", "tokenizers/gemma3"},
-                                         GoldenCase{"qwen3", "tokenizers/qwen3"},
-                                         GoldenCase{"deepseek_v3", "tokenizers/deepseek_v3"},
-                                         GoldenCase{"gptoss", "tokenizers/gptoss"}),
+std::vector<std::pair<int64_t, int64_t>> Pairs(const Json& spans) {
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (const Json& span : spans) pairs.emplace_back(span[0], span[1]);
+  return pairs;
+}
+
+std::vector<std::pair<int64_t, int64_t>> Pairs(const std::vector<ByteSpan>& spans) {
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (const ByteSpan& span : spans) pairs.emplace_back(span.begin, span.end);
+  return pairs;
+}
+
+TEST_P(TokenizerGoldenTest, EncodeWithSpans_EveryCase_SameNormalizedSpans) {
+  for (const Json& line : Lines("encode")) {
+    const auto encoding = tokenizer_->EncodeWithSpans(line["text"].get<std::string>(),
+                                                      line["add_special_tokens"].get<bool>());
+    ASSERT_TRUE(encoding.ok()) << line["text"] << ": " << encoding.status().message();
+    EXPECT_EQ(encoding->ids, line["ids"].get<std::vector<int64_t>>()) << line["text"];
+    EXPECT_EQ(Pairs(encoding->normalized_spans), Pairs(line["offsets"])) << line["text"];
+  }
+}
+
+// The cases of two tokenizers over one text, in which this one is the first or the second.
+TEST_P(TokenizerGoldenTest, EncodeWithSpans_AlignedTexts_SameSourceSpans) {
+  int checked = 0;
+  for (const char* pair : {"qwen3_to_deepseek_v3", "mistral_to_qwen3", "deepseek_v3_to_mistral"}) {
+    const std::string name = pair;
+    const bool first = name.rfind(GetParam().name + "_to_", 0) == 0;
+    if (!first && name.find("_to_" + GetParam().name) == name.npos) continue;
+    const std::string side = first ? "student" : "teacher";
+    for (const Json& line : LinesOf("distill/align_text/" + name)) {
+      const auto encoding = tokenizer_->EncodeWithSpans(line["text"].get<std::string>(),
+                                                        line["add_special_tokens"].get<bool>());
+      ASSERT_TRUE(encoding.ok()) << line["text"] << ": " << encoding.status().message();
+      EXPECT_EQ(encoding->ids, line[side + "_ids"].get<std::vector<int64_t>>()) << line["text"];
+      EXPECT_EQ(Pairs(encoding->source_spans), Pairs(line[side + "_spans"])) << line["text"];
+      ++checked;
+    }
+  }
+  if (checked == 0) GTEST_SKIP() << "no texts aligned with " << GetParam().name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGoldenTest, GoldenTokenizers(),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

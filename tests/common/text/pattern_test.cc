@@ -61,5 +61,16 @@ TEST(PatternTest, EndlessBacktracking_GivesUp) {
   EXPECT_THAT(Match("(?:a|ab)(?R)?c", std::string(1'000'000, 'a')), HasSubstr("gave up"));
 }
 
+TEST(PatternTest, Reproducible_SameMatchesAndLimits) {
+  const auto pattern = Pattern::Compile("(a+)+$", PatternMatcher::kReproducible);
+  ASSERT_TRUE(pattern.ok()) << pattern.status();
+  const auto match = pattern->Find("baa", 0);
+  ASSERT_TRUE(match.ok() && match->has_value());
+  EXPECT_EQ((*match)->begin, 1);
+  EXPECT_EQ((*match)->end, 3);
+  EXPECT_EQ(pattern->Find(std::string(60, 'a') + "b", 0).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
 }  // namespace
 }  // namespace retort::text

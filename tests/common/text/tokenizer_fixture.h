@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/json.h"
 #include "common/text/byte_level.h"
 #include "common/text/tokenizer.h"
 #include "gtest/gtest.h"
@@ -82,13 +83,14 @@ inline json SentencePieceFile() {
 
 inline std::unique_ptr<Tokenizer> MakeTokenizer(const nlohmann::json& file,
                                                 const std::string& config = "") {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Parse(file.dump(), config, "m");
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::Parse(DumpJson(file), config, "m");
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
 }
 
 inline std::string LoadError(const nlohmann::json& file, const std::string& config = "") {
-  return std::string(Tokenizer::Parse(file.dump(), config, "m").status().message());
+  return std::string(Tokenizer::Parse(DumpJson(file), config, "m").status().message());
 }
 
 }  // namespace retort::text

@@ -1,6 +1,7 @@
 #include "common/text/tokenizer.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/file.h"
@@ -197,88 +198,127 @@ TEST(TokenizerTest, Digest_ChangesWithEitherFile) {
   EXPECT_FALSE(plain == MakeTokenizer(SentencePieceFile())->digest());
 }
 
-TEST(TokenizerTest, LoadMissingFolder_NotFoundNamingFile) {
-  const absl::Status status = Tokenizer::Load("/no/such").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("/no/such/tokenizer.json"));
-}
-
-TEST(TokenizerTest, LoadUnknownPart_RefusedByName) {
-  const struct {
-    const char* pointer;  // JSON pointer of what is replaced.
-    json value;
-    const char* want;
-  } cases[] = {
-      {"/model/type", "Unigram", "m/tokenizer.json.model.type is Unigram; this build reads BPE"},
-      {"/model/type", "Uni\ngram", "model.type is Uni\\ngram; "},
-      {"/model/dropout", 0.1, "model.dropout is 0.1"},
-      {"/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix is \"</w>\""},
-      {"/normalizer", {{"type", "Lowercase"}}, "normalizer.type is Lowercase"},
-      {"/pre_tokenizer", {{"type", "Metaspace"}}, "pre_tokenizer.type is Metaspace"},
-      {"/post_processor", {{"type", "BertProcessing"}}, "post_processor.type is BertProcessing"},
-      {"/decoder", {{"type", "WordPiece"}}, "decoder.type is WordPiece"},
-      {"/decoder", nullptr, "tokenizer.json.decoder is null"},
-      {"/added_tokens/0/lstrip", true, "added_tokens[0].lstrip is true for \"<eos>\""},
-  };
-  for (const auto& c : cases) {
-    json file = ByteLevelFile();
-    file[json::json_pointer(c.pointer)] = c.value;
-    const absl::Status status = Tokenizer::Parse(file.dump(), "", "m").status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << c.pointer;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(c.want));
-  }
-}
-
-TEST(TokenizerTest, LoadBrokenFile_OneLineSaysWhatAndWhere) {
-  const struct {
-    const char* pointer;
-    json value;
-    const char* want;
-  } cases[] = {
-      {"/model", 3, "m/tokenizer.json.model is number; expected an object"},
-      {"/model/vocab", json::array(), "model.vocab is not an object"},
-      {"/model/vocab/ab", 3, "with the same id 3"},
-      {"/model/vocab/ab", -1, "with id -1; expected an integer"},
-      {"/model/vocab/ab", 1e99, "with id 1e+99; expected an integer"},
-      {"/model/vocab/ab", 5'000'000, "with id 5000000; expected an integer"},
-      {"/model/merges/0", "ab", "model.merges[0] is not two tokens"},
-      {"/model/merges/0", 7, "model.merges[0] is neither"},
-      {"/model/merges/1", "x q", "model.merges[1] needs \"xq\", which is not in the vocabulary"},
-      {"/model/merges/1", "a q\nq", "model.merges[1] needs \"q\\nq\""},
-      {"/model/vocab/a\nb", -1, "holds \"a\\nb\" with id -1"},
-      {"/model/vocab/ab", "a\u00e9", "with id \"a\\u00e9\""},
-      {"/model/unk_token", "<unk>", "model.unk_token is not in the vocabulary"},
-      {"/added_tokens/0/id", 3, "\"<eos>\" the id 3; model.vocab gives that to"},
-      {"/added_tokens/0/content", "ab", "\"ab\" the id 300; model.vocab gives it 256"},
-      {"/pre_tokenizer/use_regex", 1, "pre_tokenizer.use_regex is not true or false"},
-      {"/pre_tokenizer",
-       {{"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "(a"}}}},
-       "pre_tokenizer.pattern: pattern \"(a\""},
-  };
-  for (const auto& c : cases) {
-    json file = ByteLevelFile();
-    file[json::json_pointer(c.pointer)] = c.value;
-    const std::string error = LoadError(file);
-    EXPECT_THAT(error, HasSubstr(c.want)) << c.pointer;
-    EXPECT_EQ(error.find('\n'), error.npos);
-  }
-}
-
-TEST(TokenizerTest, LoadBeyondBounds_Refused) {
+TEST(TokenizerTest, EncodeLongWord_SameWithIgnoredMerges) {
   json file = ByteLevelFile();
-  file["model"]["vocab"][std::string(5000, 'a')] = 270;
-  EXPECT_THAT(LoadError(file), HasSubstr("of 5000 bytes; at most 4096"));
-  json deep = ByteLevelFile();
-  json sequence = {{"type", "NFC"}};
-  for (int i = 0; i < 100; ++i) sequence = {{"type", "Sequence"}, {"normalizers", {sequence}}};
-  deep["normalizer"] = sequence;
-  EXPECT_THAT(LoadError(deep), HasSubstr("nested deeper than 64 levels"));
+  const std::string word(40, 'z');
+  file["model"]["vocab"][word] = 259;
+  file["model"]["ignore_merges"] = true;
+  EXPECT_THAT(Ids(*MakeTokenizer(file), word), ElementsAre(259));
+  EXPECT_EQ(Ids(*MakeTokenizer(file), word + "z").size(), 41u);
 }
 
-TEST(TokenizerTest, LoadTemplateWithATokenOfTwoLines_OneLineSaysWhere) {
+// "zz" alone is one token because merges are ignored for a whole word; as a part of a longer word
+// it is not, and the one must not be taken for the other when words are remembered.
+TEST(TokenizerTest, EncodeIgnoreMergesPartOfALongWord_NotMistakenForTheWord) {
+  json file = ByteLevelFile();
+  file["model"]["vocab"]["zz"] = 259;
+  file["model"]["ignore_merges"] = true;
+  // A token that keeps two z together, so that they are one part.
+  file["model"]["vocab"]["xz"] = 260;
+  file["model"]["vocab"]["zq"] = 261;
+  file["model"]["vocab"]["xzzq"] = 262;
+  for (const char* merge : {"x z", "z q", "xz zq"}) file["model"]["merges"].push_back(merge);
+  const auto tokenizer = MakeTokenizer(file);
+  EXPECT_THAT(Ids(*tokenizer, "z"), ElementsAre('z'));
+  EXPECT_THAT(Ids(*tokenizer, "zz"), ElementsAre(259));
+  const std::string longer = std::string(30, 'w') + "zz";
+  EXPECT_EQ(Ids(*tokenizer, longer).back(), 'z');
+  EXPECT_THAT(Ids(*tokenizer, "zz"), ElementsAre(259));
+}
+
+// The tokens of the bytes of U+00E4 merge here, although no merge spells it.
+TEST(TokenizerTest, EncodeByteTokensThatMerge_InLongTextsToo) {
   json file = SentencePieceFile();
-  file["post_processor"]["single"][0]["SpecialToken"]["id"] = "a\nb";
-  EXPECT_EQ(LoadError(file), "m/tokenizer.json.post_processor.special_tokens.a\\nb is missing");
+  file["model"]["vocab"]["<0xC3><0xA4>"] = 264;
+  file["model"]["merges"].push_back({"<0xC3>", "<0xA4>"});
+  const auto tokenizer = MakeTokenizer(file);
+  EXPECT_EQ(Ids(*tokenizer, "\xc3\xa4").back(), 264);
+  EXPECT_EQ(Ids(*tokenizer, std::string(40, 'b') + "\xc3\xa4").back(), 264);
+}
+
+TEST(TokenizerTest, EncodeUnknownsInLongTexts_FusedAcrossAll) {
+  json file = SentencePieceFile();
+  file["model"]["byte_fallback"] = false;
+  EXPECT_THAT(Ids(*MakeTokenizer(file), std::string(100, 'x')), ElementsAre(259, 0));
+}
+
+TEST(TokenizerTest, EncodeManyWords_RememberedOnesStayRight) {
+  // More words than are remembered, twice, against a tokenizer that never saw them.
+  const auto tokenizer = MakeTokenizer(ByteLevelFile());
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 150'000; i += 37) {
+      const std::string word = absl::StrCat("ab", i, "abab");
+      const auto ids = Ids(*tokenizer, word);
+      ASSERT_EQ(ids.front(), 256) << word;
+      ASSERT_EQ(ids.back(), 258) << word;
+      ASSERT_EQ(ids.size(), 2 + absl::StrCat(i).size()) << word;
+    }
+  }
+}
+
+TEST(TokenizerTest, EncodePatternThatGivesUp_NamesTheByteOfTheText) {
+  json file = ByteLevelFile();
+  file["normalizer"] = {{"type", "Prepend"}, {"prepend", "__"}};
+  file["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "_|,|(a+)+$"}}}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+  const std::string text = "<eos>,," + std::string(60, 'a') + "b";
+  const absl::Status status = MakeTokenizer(file)->Encode(text, false).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("text at byte 7: pattern "));
+}
+
+TEST(TokenizerTest, EncodeUnspellableCharacter_NamesTheByteOfTheText) {
+  json file = SentencePieceFile();
+  file["model"]["byte_fallback"] = false;
+  file["model"]["unk_token"] = nullptr;
+  const absl::Status status = MakeTokenizer(file)->Encode("</s>a x", false).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("text at byte 4: "));
+}
+
+TEST(TokenizerTest, TokenBytes_WhatAnIdStandsFor) {
+  const auto bytes = MakeTokenizer(ByteLevelFile());
+  EXPECT_EQ(*bytes->TokenBytes(257), " ab");
+  EXPECT_EQ(*bytes->TokenBytes(0xC3), "\xc3");
+  EXPECT_EQ(*bytes->TokenBytes(300), "<eos>");
+  const auto pieces = MakeTokenizer(SentencePieceFile());
+  EXPECT_EQ(*pieces->TokenBytes(262), " a");
+  EXPECT_EQ(*pieces->TokenBytes(3 + 0xC3), "\xc3");
+  EXPECT_EQ(*pieces->TokenBytes(2), "</s>");
+  EXPECT_THAT(std::string(bytes->TokenBytes(270).status().message()), HasSubstr("token id 270 "));
+}
+
+TEST(TokenizerTest, Flags_OfEachKindOfId) {
+  const auto bytes = MakeTokenizer(ByteLevelFile());
+  const auto pieces = MakeTokenizer(SentencePieceFile());
+  EXPECT_TRUE(bytes->HasToken(300));
+  EXPECT_FALSE(bytes->HasToken(270));
+  EXPECT_THAT(bytes->IdsWithoutToken(262), ElementsAre(259, 260, 261));
+  EXPECT_EQ(bytes->IdsWithoutToken(301).size(), 41u);
+  EXPECT_FALSE(bytes->HasToken(-1));
+  EXPECT_FALSE(bytes->HasToken(301));
+  EXPECT_TRUE(bytes->IsSpecial(300));
+  EXPECT_FALSE(bytes->IsSpecial(256));
+  EXPECT_FALSE(bytes->IsSpecial(270));
+  EXPECT_TRUE(pieces->IsByteFallback(3));
+  EXPECT_FALSE(pieces->IsByteFallback(262));
+  EXPECT_FALSE(bytes->IsByteFallback(0xC3));
+}
+
+TEST(TokenizerTest, VocabularyDigest_OfIdsBytesAndFlagsOnly) {
+  const auto plain = MakeTokenizer(ByteLevelFile())->VocabularyDigest();
+  EXPECT_EQ(plain, MakeTokenizer(ByteLevelFile(), R"({"eos_token":"<eos>"})")->VocabularyDigest());
+  json renamed = ByteLevelFile();
+  renamed["added_tokens"][0]["content"] = "<end>";
+  json moved = ByteLevelFile();
+  moved["added_tokens"][0]["id"] = 301;
+  json plainer = ByteLevelFile();
+  plainer["added_tokens"][0]["special"] = false;
+  for (const json& file : {renamed, moved, plainer}) {
+    EXPECT_FALSE(plain == MakeTokenizer(file)->VocabularyDigest());
+  }
 }
 
 TEST(TokenizerTest, EncodeLineBreakThatTheVocabularyLacks_OneLineNamesIt) {
@@ -287,15 +327,6 @@ TEST(TokenizerTest, EncodeLineBreakThatTheVocabularyLacks_OneLineNamesIt) {
   file["model"].erase("unk_token");
   const absl::Status status = MakeTokenizer(file)->Encode("a\n", false).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("the character '\\n' (U+000A)"));
-}
-
-TEST(TokenizerTest, LoadAddedTokenThatExplodes_RefusedByName) {
-  json file = ByteLevelFile();
-  const json grow = {
-      {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(4096, 'a')}};
-  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", {grow, grow, grow}}};
-  file["added_tokens"][0] = {{"id", 300}, {"content", "a"}, {"normalized", true}};
-  EXPECT_THAT(LoadError(file), HasSubstr("m/tokenizer.json.added_tokens[0]: the normalized text"));
 }
 
 TEST(TokenizerTest, EncodeExplodingReplacements_Refused) {
