@@ -38,7 +38,8 @@ endif()
 
 # ATen and autograd of LibTorch. torch/torch.h is never included: it costs half a minute a file.
 add_library(retort_torch INTERFACE)
-target_include_directories(retort_torch SYSTEM INTERFACE ${RETORT_DEPS}/torch/include)
+target_compile_definitions(retort_torch INTERFACE AT_PER_OPERATOR_HEADERS)   # See common/tensor/aten.h.
+target_include_directories(retort_torch SYSTEM INTERFACE ${CMAKE_SOURCE_DIR}/cmake/torch ${RETORT_DEPS}/torch/include)
 target_link_libraries(retort_torch INTERFACE
   ${RETORT_DEPS}/torch/lib/libtorch_cpu.so ${RETORT_DEPS}/torch/lib/libc10.so)
 target_link_options(retort_torch INTERFACE

@@ -9,6 +9,7 @@
 #include "common/base/json.h"
 #include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::checkpoint {
 namespace {
@@ -267,7 +268,7 @@ absl::StatusOr<Json> OpenEnvelope(absl::string_view text, const std::string& sou
   fields.Object("manifest");
   RETORT_RETURN_IF_ERROR(fields.Finish());
   Json content = std::move((*root)["manifest"]);
-  if (DigestOf(content.dump()) != digest) {
+  if (DigestOf(DumpJson(content)) != digest) {
     return absl::DataLossError(
         absl::StrCat(source, ": its contents changed, the digest does not fit"));
   }
@@ -310,8 +311,8 @@ std::string EncodeManifest(const Manifest& manifest) {
   const Json content = ContentOf(manifest);
   // Reading and writing again gives the same text, so the digest needs no canonical form of its
   // own.
-  const Json root = {{"digest", DigestOf(content.dump()).ToHex()}, {"manifest", content}};
-  return root.dump(1) + "\n";
+  const Json root = {{"digest", DigestOf(DumpJson(content)).ToHex()}, {"manifest", content}};
+  return DumpJson(root, 1) + "\n";
 }
 
 absl::StatusOr<Manifest> DecodeManifest(absl::string_view text, absl::string_view source) {
@@ -322,7 +323,7 @@ absl::StatusOr<Manifest> DecodeManifest(absl::string_view text, absl::string_vie
   return manifest;
 }
 
-std::string EncodeShardRecord(const ShardRecord& record) { return ToJson(record).dump(); }
+std::string EncodeShardRecord(const ShardRecord& record) { return DumpJson(ToJson(record)); }
 
 absl::StatusOr<ShardRecord> DecodeShardRecord(absl::string_view text, absl::string_view source) {
   const absl::StatusOr<Json> root = ParseJson(text, source, /*max_depth=*/4);

@@ -50,7 +50,7 @@ absl::Status VerifyFile(const std::string& folder, const FileRecord& file) {
 struct TensorFile {
   std::string path;
   UniqueFd fd;
-  tensor::SafetensorsHeader header;
+  layout::SafetensorsHeader header;
 };
 
 absl::StatusOr<TensorFile> OpenTensorFile(const FoundCheckpoint& checkpoint,
@@ -58,14 +58,14 @@ absl::StatusOr<TensorFile> OpenTensorFile(const FoundCheckpoint& checkpoint,
   TensorFile file;
   file.path = absl::StrCat(checkpoint.folder, "/", record.name);
   RETORT_ASSIGN_OR_RETURN(file.fd, OpenRegularFile(file.path));
-  RETORT_ASSIGN_OR_RETURN(file.header, tensor::ReadSafetensorsHeader(file.fd.get(), file.path));
+  RETORT_ASSIGN_OR_RETURN(file.header, layout::ReadSafetensorsHeader(file.fd.get(), file.path));
   return file;
 }
 
 // Elements [begin, begin + count) of a float32 tensor of `elements` elements into `out`.
 absl::Status ReadElements(const TensorFile& file, const char* name, int64_t elements, int64_t begin,
                           int64_t count, float* out) {
-  const tensor::SafetensorsEntry* entry = file.header.Find(name);
+  const layout::SafetensorsEntry* entry = file.header.Find(name);
   if (entry == nullptr) return Lost(file.path, absl::StrCat("tensor ", name, " is missing"));
   if (entry->dtype != "F32" || entry->elements != elements) {
     return Lost(file.path,

@@ -1,8 +1,6 @@
 // Verifies and loads checkpoints, with any world size.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <string>
 
@@ -10,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/checkpoint/manifest.h"
 #include "common/checkpoint/writer.h"
+#include "common/tensor/aten.h"
 
 namespace retort::checkpoint {
 

@@ -17,8 +17,6 @@
 // checkpoint.manifest, checkpoint.rename, checkpoint.committed.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <string>
 
@@ -27,6 +25,7 @@
 #include "common/base/digest.h"
 #include "common/checkpoint/folder_name.h"
 #include "common/checkpoint/manifest.h"
+#include "common/tensor/aten.h"
 
 namespace retort::checkpoint {
 

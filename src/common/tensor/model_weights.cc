@@ -2,285 +2,195 @@
 
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <set>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "common/base/check.h"
 #include "common/base/file.h"
-#include "common/base/json.h"
-#include "common/base/printable.h"
 #include "common/base/status_macros.h"
-#include "common/base/unique_fd.h"
-#include "common/tensor/safetensors_header.h"
+#include "common/layout/weight_files.h"
+#include "common/tensor/torch_process.h"
+#include "common/tensor/weight_writer.h"
 
 namespace retort::tensor {
 namespace {
 
-constexpr int64_t kMaxIndexBytes = int64_t{32} << 20;
-constexpr size_t kMaxShards = 4096;
-constexpr char kSingleFile[] = "model.safetensors";
-constexpr char kIndexFile[] = "model.safetensors.index.json";
-constexpr char kValueHeadPrefix[] = "v_head.";
+using layout::FileTensor;
+using layout::LocatedTensor;
+using layout::StoredAs;
 
-// Which shard the index gives each tensor to; one file without an index.
-struct FileList {
-  std::vector<std::string> names;             // Sorted, without folder.
-  std::map<std::string, std::string> shards;  // tensor -> file; empty without an index
-};
+constexpr int64_t kScratchElements = 1 << 19;
 
-absl::StatusOr<FileList> ReadIndex(const std::string& path) {
-  RETORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
-  RETORT_ASSIGN_OR_RETURN(const Json json, ParseJson(text, path, /*max_depth=*/8));
-  const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (map == json.end() || !map->is_object() || map->empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": weight_map is missing; expected an object tensor -> file"));
-  }
-  FileList list;
-  std::set<std::string> names;
-  for (const auto& [tensor, file] : map->items()) {
-    const std::string name = file.is_string() ? file.get<std::string>() : "";
-    if (name.empty() || name[0] == '.' || absl::StrContains(name, "/")) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": weight_map names no plain file for tensor \"", Printable(tensor), "\""));
-    }
-    list.shards[tensor] = name;
-    names.insert(name);
-  }
-  if (names.size() > kMaxShards) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", names.size(), " files; expected at most ", kMaxShards));
-  }
-  list.names.assign(names.begin(), names.end());
-  return list;
-}
-
-absl::StatusOr<FileList> ListFiles(const std::string& folder) {
-  if (FileExists(absl::StrCat(folder, "/", kSingleFile))) return FileList{{kSingleFile}, {}};
-  const std::string index = absl::StrCat(folder, "/", kIndexFile);
-  if (FileExists(index)) return ReadIndex(index);
-  return absl::NotFoundError(
-      absl::StrCat(folder, ": no weights; expected ", kSingleFile, " or ", kIndexFile));
-}
-
-struct OpenFile {
-  std::string path;
-  UniqueFd fd;
-  SafetensorsHeader header;
-};
-
-absl::StatusOr<OpenFile> OpenWeights(const std::string& path) {
-  OpenFile file;
-  file.path = path;
-  RETORT_ASSIGN_OR_RETURN(file.fd, OpenRegularFile(path));
-  RETORT_ASSIGN_OR_RETURN(file.header, ReadSafetensorsHeader(file.fd.get(), path));
-  return file;
-}
-
-struct Located {
-  const OpenFile* file;
-  const SafetensorsEntry* entry;
-};
-
-// Every tensor of every file by name; the index and the files must agree.
-absl::StatusOr<std::map<std::string, Located>> Locate(const std::string& folder,
-                                                      const FileList& list,
-                                                      const std::vector<OpenFile>& files) {
-  const std::string index = absl::StrCat(folder, "/", kIndexFile);
-  std::map<std::string, Located> located;
-  for (size_t i = 0; i < files.size(); ++i) {
-    for (const SafetensorsEntry& entry : files[i].header.entries) {
-      if (!located.emplace(entry.name, Located{&files[i], &entry}).second) {
-        return absl::InvalidArgumentError(absl::StrCat(files[i].path, ": tensor ",
-                                                       Printable(entry.name),
-                                                       " is also in another shard; expected one"));
-      }
-      if (list.shards.empty()) continue;
-      const auto shard = list.shards.find(entry.name);
-      if (shard == list.shards.end() || shard->second != list.names[i]) {
-        return absl::InvalidArgumentError(absl::StrCat(files[i].path, ": tensor ",
-                                                       Printable(entry.name),
-                                                       " is not there according to ", index));
-      }
-    }
-  }
-  for (const auto& [tensor, file] : list.shards) {
-    if (!located.contains(tensor)) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, "/", file, ": tensor ", tensor,
-                                                     " is missing; ", index, " names it"));
-    }
-  }
-  return located;
-}
-
-template <typename Half>
-absl::Status ReadWidened(const OpenFile& file, const SafetensorsEntry& entry, float* out) {
-  std::vector<Half> buffer(std::min<int64_t>(entry.elements, 1 << 19));
-  for (int64_t done = 0; done < entry.elements;) {
-    const int64_t count = std::min<int64_t>(buffer.size(), entry.elements - done);
-    RETORT_RETURN_IF_ERROR(ReadAt(file.fd.get(), file.path, entry.begin + done * sizeof(Half),
-                                  count * sizeof(Half), buffer.data()));
-    for (int64_t i = 0; i < count; ++i) out[done + i] = static_cast<float>(buffer[i]);
-    done += count;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckFinite(const std::string& path, const std::string& name, const float* data,
-                         int64_t elements) {
+// The exponent of a number that is not finite is all ones, in the upper half of either type.
+bool IsFinite(float value) {
   constexpr uint32_t kExponent = 0x7f800000;
+  return (std::bit_cast<uint32_t>(value) & kExponent) != kExponent;
+}
+bool IsFinite(c10::BFloat16 value) { return (value.x & 0x7f80) != 0x7f80; }
+
+template <typename Out>
+absl::Status CheckFinite(const LocatedTensor& at, int64_t first, const Out* data,
+                         int64_t elements) {
   for (int64_t i = 0; i < elements; ++i) {
-    if ((std::bit_cast<uint32_t>(data[i]) & kExponent) != kExponent) continue;
-    return absl::InvalidArgumentError(absl::StrCat(path, ": tensor ", name, " has ",
-                                                   data[i] != data[i] ? "NaN" : "infinity",
-                                                   " at element ", i, "; expected finite weights"));
+    if (IsFinite(data[i])) continue;
+    return absl::InvalidArgumentError(absl::StrCat(at.file->path, ": tensor ", at.entry->name,
+                                                   " has ", data[i] != data[i] ? "NaN" : "infinity",
+                                                   " at element ", first + i,
+                                                   "; expected finite weights"));
   }
   return absl::OkStatus();
 }
 
-// What can be said without reading data: shape and dtype.
-absl::Status CheckPart(const Located& at, const layout::FileTensor& want) {
-  const SafetensorsEntry& entry = *at.entry;
-  if (entry.shape != want.shape) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        at.file->path, ": tensor ", want.name, " has shape [", absl::StrJoin(entry.shape, ","),
-        "]; expected [", absl::StrJoin(want.shape, ","), "] from config.json"));
-  }
-  if (entry.dtype != "F32" && entry.dtype != "BF16" && entry.dtype != "F16") {
-    return absl::InvalidArgumentError(absl::StrCat(at.file->path, ": tensor ", want.name, " is ",
-                                                   entry.dtype, "; expected F32, BF16 or F16"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadPart(const Located& at, float* out) {
-  const OpenFile& file = *at.file;
-  const SafetensorsEntry& entry = *at.entry;
-  if (entry.dtype == "F32") {
-    RETORT_RETURN_IF_ERROR(
-        ReadAt(file.fd.get(), file.path, entry.begin, entry.elements * sizeof(float), out));
-  } else if (entry.dtype == "BF16") {
-    RETORT_RETURN_IF_ERROR(ReadWidened<c10::BFloat16>(file, entry, out));
+// Elements that are stored as `Stored`, to `Out`: widened, or rounded to the nearest, ties to even.
+template <typename Stored, typename Out>
+absl::Status ReadStored(const LocatedTensor& at, int64_t first, int64_t count, Out* out) {
+  const int64_t begin = at.entry->begin + first * static_cast<int64_t>(sizeof(Stored));
+  if constexpr (std::is_same_v<Stored, Out>) {
+    return ReadAt(at.file->fd.get(), at.file->path, begin, count * sizeof(Stored), out);
   } else {
-    RETORT_RETURN_IF_ERROR(ReadWidened<c10::Half>(file, entry, out));
-  }
-  return CheckFinite(file.path, entry.name, out, entry.elements);
-}
-
-// Tensors that a Hugging Face file may hold beyond the layout's and that carry nothing.
-bool MayIgnore(const std::string& name, const layout::ParameterLayout& layout) {
-  if (name == "lm_head.weight") return layout.Find(name) == nullptr;  // Tied: a copy.
-  return absl::StartsWith(name, "model.layers.") &&
-         absl::EndsWith(name, ".self_attn.rotary_emb.inv_freq");
-}
-
-// Where every part of a layout lies in the files of a folder.
-struct Resolved {
-  std::vector<OpenFile> files;
-  std::vector<std::pair<int64_t, Located>> parts;  // Arena offset, place.
-};
-
-// Every check that needs no data: the files hold the layout's tensors and nothing else.
-absl::StatusOr<Resolved> Resolve(const std::string& folder, const layout::ParameterLayout& layout) {
-  RETORT_ASSIGN_OR_RETURN(const FileList list, ListFiles(folder));
-  Resolved resolved;
-  for (const std::string& name : list.names) {
-    RETORT_ASSIGN_OR_RETURN(OpenFile file, OpenWeights(absl::StrCat(folder, "/", name)));
-    resolved.files.push_back(std::move(file));
-  }
-  RETORT_ASSIGN_OR_RETURN(auto located, Locate(folder, list, resolved.files));
-  for (const layout::ParameterEntry& entry : layout.entries) {
-    for (const layout::FileTensor& part : entry.parts) {
-      const auto at = located.find(part.name);
-      if (at == located.end()) {
-        if (absl::StartsWith(part.name, kValueHeadPrefix)) continue;
-        return absl::InvalidArgumentError(absl::StrCat(
-            resolved.files[0].path, resolved.files.size() > 1 ? " and its other shards" : "",
-            ": tensor ", part.name, " is missing; config.json asks for it"));
+    std::vector<Stored> buffer(std::min<int64_t>(count, kScratchElements));
+    for (int64_t done = 0; done < count;) {
+      const int64_t part = std::min<int64_t>(buffer.size(), count - done);
+      RETORT_RETURN_IF_ERROR(ReadAt(at.file->fd.get(), at.file->path,
+                                    begin + done * static_cast<int64_t>(sizeof(Stored)),
+                                    part * sizeof(Stored), buffer.data()));
+      for (int64_t i = 0; i < part; ++i) {
+        out[done + i] = static_cast<Out>(static_cast<float>(buffer[i]));
       }
-      RETORT_RETURN_IF_ERROR(CheckPart(at->second, part));
-      resolved.parts.push_back({part.offset, at->second});
-      located.erase(at);
+      done += part;
+    }
+    return absl::OkStatus();
+  }
+}
+
+// Elements [first, first + count) of a file's tensor, in the file's order.
+template <typename Out>
+absl::Status ReadElements(const LocatedTensor& at, int64_t first, int64_t count, Out* out) {
+  if (at.entry->dtype == "F32") {
+    RETORT_RETURN_IF_ERROR(ReadStored<float>(at, first, count, out));
+  } else if (at.entry->dtype == "BF16") {
+    RETORT_RETURN_IF_ERROR(ReadStored<c10::BFloat16>(at, first, count, out));
+  } else {
+    RETORT_RETURN_IF_ERROR(ReadStored<c10::Half>(at, first, count, out));
+  }
+  return CheckFinite(at, first, out, count);
+}
+
+// [in, out] of the file into [out, in], some rows of the file at a time.
+template <typename Out>
+absl::Status ReadTransposed(const LocatedTensor& at, Out* out) {
+  const int64_t in = at.part.shape[0], width = at.part.shape[1];
+  const int64_t block = std::clamp<int64_t>(kScratchElements / width, 1, in);
+  std::vector<Out> rows(block * width);
+  for (int64_t first = 0; first < in; first += block) {
+    const int64_t count = std::min(block, in - first);
+    RETORT_RETURN_IF_ERROR(ReadElements(at, first * width, count * width, rows.data()));
+    for (int64_t o = 0; o < width; ++o) {
+      for (int64_t i = 0; i < count; ++i) out[o * in + first + i] = rows[i * width + o];
     }
   }
-  for (const auto& [name, at] : located) {
-    if (MayIgnore(name, layout)) continue;
-    return absl::InvalidArgumentError(absl::StrCat(at.file->path, ": tensor ", Printable(name),
-                                                   " is unknown to the model of config.json"));
-  }
-  return resolved;
+  return absl::OkStatus();
 }
 
-absl::Status ReadParts(const Resolved& resolved, ParameterArena* arena) {
-  for (const auto& [offset, at] : resolved.parts) {
-    RETORT_RETURN_IF_ERROR(ReadPart(at, arena->data() + offset));
+template <typename Out>
+absl::Status ReadRuns(const LocatedTensor& at, Out* out) {
+  const int64_t run = at.part.elements() / (at.part.outer * at.part.inner);
+  for (int64_t i = 0; i < at.part.outer; ++i) {
+    for (int64_t j = 0; j < at.part.inner; ++j) {
+      RETORT_RETURN_IF_ERROR(ReadElements(at, (i * at.part.inner + j) * run, run,
+                                          out + (j * at.part.outer + i) * run));
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status WriteAll(int fd, const std::string& path, const char* data, int64_t size) {
-  while (size > 0) {
-    const ssize_t written = write(fd, data, std::min<int64_t>(size, 1 << 30));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return ErrnoError(errno, absl::StrCat("write ", path));
-    data += written;
-    size -= written;
+template <typename Out>
+absl::Status ReadPart(const LocatedTensor& at, Out* out) {
+  switch (at.part.stored) {
+    case StoredAs::kSame:
+      return ReadElements(at, 0, at.part.elements(), out);
+    case StoredAs::kTransposed:
+      return ReadTransposed(at, out);
+    case StoredAs::kRuns:
+      return ReadRuns(at, out);
+  }
+  RETORT_CHECK(false) << "stored as " << static_cast<int>(at.part.stored);
+}
+
+absl::Status ReadParts(const layout::ResolvedWeights& resolved, ParameterArena* arena) {
+  const bool wide = arena->type() == at::kFloat;
+  for (const LocatedTensor& at : resolved.tensors) {
+    RETORT_RETURN_IF_ERROR(
+        wide ? ReadPart(at, arena->data() + at.part.offset)
+             : ReadPart(at, arena->flat().data_ptr<c10::BFloat16>() + at.part.offset));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder) {
-  RETORT_ASSIGN_OR_RETURN(const FileList list, ListFiles(folder));
-  std::vector<std::string> paths;
-  for (const std::string& name : list.names) paths.push_back(absl::StrCat(folder, "/", name));
-  return paths;
+absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena) {
+  RETORT_ASSIGN_OR_RETURN(const layout::ResolvedWeights resolved,
+                          layout::ResolveWeights(folder, arena->layout()));
+  return ReadParts(resolved, arena);
 }
 
-absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena) {
-  RETORT_ASSIGN_OR_RETURN(const Resolved resolved, Resolve(folder, arena->layout()));
+absl::Status LoadAdapterWeights(const std::string& folder, ParameterArena* arena) {
+  RETORT_ASSIGN_OR_RETURN(const layout::ResolvedWeights resolved,
+                          layout::ResolveAdapter(folder, arena->layout()));
   return ReadParts(resolved, arena);
 }
 
 absl::StatusOr<ParameterArena> ReadModelArena(const std::string& folder,
-                                              layout::ParameterLayout layout) {
-  RETORT_ASSIGN_OR_RETURN(const Resolved resolved, Resolve(folder, layout));
+                                              layout::ParameterLayout layout, at::ScalarType type) {
+  RETORT_ASSIGN_OR_RETURN(const layout::ResolvedWeights resolved,
+                          layout::ResolveWeights(folder, layout));
+  RETORT_ASSIGN_OR_RETURN(ParameterArena arena, ParameterArena::Allocate(std::move(layout), type));
+  RETORT_RETURN_IF_ERROR(ReadParts(resolved, &arena));
+  return arena;
+}
+
+absl::StatusOr<ParameterArena> ReadAdapterArena(const std::string& folder,
+                                                layout::ParameterLayout layout) {
+  RETORT_ASSIGN_OR_RETURN(const layout::ResolvedWeights resolved,
+                          layout::ResolveAdapter(folder, layout));
   RETORT_ASSIGN_OR_RETURN(ParameterArena arena, ParameterArena::Allocate(std::move(layout)));
   RETORT_RETURN_IF_ERROR(ReadParts(resolved, &arena));
   return arena;
 }
 
+at::Tensor FileTensorOf(const ParameterArena& arena, const FileTensor& part) {
+  const at::Tensor flat = arena.flat().narrow(0, part.offset, part.elements());
+  switch (part.stored) {
+    case StoredAs::kSame:
+      return flat.view(part.shape);
+    case StoredAs::kTransposed:
+      return flat.view({part.shape[1], part.shape[0]}).t().contiguous();
+    case StoredAs::kRuns:
+      return flat.view({part.inner, part.outer, -1}).transpose(0, 1).reshape(part.shape);
+  }
+  RETORT_CHECK(false) << "stored as " << static_cast<int>(part.stored);
+}
+
+absl::StatusOr<at::Tensor> ReadFileTensor(const LocatedTensor& at) {
+  RETORT_ASSIGN_OR_RETURN(at::Tensor out,
+                          CatchTorch([&] { return at::empty(at.part.shape, at::kFloat); }));
+  RETORT_RETURN_IF_ERROR(ReadElements(at, 0, at.part.elements(), out.data_ptr<float>()));
+  return out;
+}
+
 absl::Status WriteModelWeights(const std::string& folder, const ParameterArena& arena) {
-  std::vector<layout::FileTensor> parts;
-  std::vector<SafetensorsSpec> specs;
-  for (const layout::ParameterEntry& entry : arena.layout().entries) {
-    if (entry.group == layout::ParameterGroup::kValueHead) continue;
-    for (const layout::FileTensor& part : entry.parts) {
-      parts.push_back(part);
-      specs.push_back({part.name, "F32", part.shape});
-    }
-  }
-  const std::string header = EncodeSafetensorsHeader(specs, {{"format", "pt"}});
-  const std::string path = absl::StrCat(folder, "/", kSingleFile);
-  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!fd.valid()) return ErrnoError(errno, absl::StrCat("create ", path));
-  RETORT_RETURN_IF_ERROR(WriteAll(fd.get(), path, header.data(), header.size()));
-  for (const layout::FileTensor& part : parts) {
-    RETORT_RETURN_IF_ERROR(WriteAll(fd.get(), path,
-                                    reinterpret_cast<const char*>(arena.data() + part.offset),
-                                    part.elements() * sizeof(float)));
-  }
-  if (fsync(fd.get()) != 0) return ErrnoError(errno, absl::StrCat("fsync ", path));
-  return absl::OkStatus();
+  return WriteWeightFile(absl::StrCat(folder, "/model.safetensors"), OutgoingTensors(arena, "F32"));
+}
+
+absl::Status WriteAdapterWeights(const std::string& folder, const ParameterArena& arena) {
+  return WriteWeightFile(absl::StrCat(folder, "/adapter_model.safetensors"),
+                         OutgoingTensors(arena, "F32"));
 }
 
 }  // namespace retort::tensor

@@ -1,9 +1,9 @@
 #include "common/tensor/parameter_arena.h"
 
+#include <cmath>
 #include <utility>
 
 #include "common/base/check.h"
-#include "common/base/rng.h"
 #include "common/tensor/torch_process.h"
 
 namespace retort::tensor {
@@ -12,9 +12,10 @@ ParameterArena::ParameterArena(std::shared_ptr<const layout::ParameterLayout> la
                                at::Tensor flat)
     : layout_(std::move(layout)), flat_(std::move(flat)) {}
 
-absl::StatusOr<ParameterArena> ParameterArena::Allocate(layout::ParameterLayout layout) {
+absl::StatusOr<ParameterArena> ParameterArena::Allocate(layout::ParameterLayout layout,
+                                                        at::ScalarType type) {
   return CatchTorch([&] {
-    at::Tensor flat = at::zeros({layout.total_elements}, at::kFloat);
+    at::Tensor flat = at::zeros({layout.total_elements}, type);
     return Wrap(std::move(layout), flat);
   });
 }
@@ -29,13 +30,19 @@ ParameterArena ParameterArena::Borrow(layout::ParameterLayout layout, float* dat
 }
 
 ParameterArena ParameterArena::Wrap(layout::ParameterLayout layout, const at::Tensor& flat) {
-  RETORT_CHECK(flat.is_contiguous() && flat.scalar_type() == at::kFloat && flat.dim() == 1 &&
+  const bool known = flat.scalar_type() == at::kFloat || flat.scalar_type() == at::kBFloat16;
+  RETORT_CHECK(flat.is_contiguous() && known && flat.dim() == 1 &&
                flat.numel() >= layout.total_elements)
-      << "an arena needs a flat fp32 tensor of " << layout.total_elements << " elements";
+      << "an arena needs a flat fp32 or bf16 tensor of " << layout.total_elements << " elements";
   RETORT_CHECK(reinterpret_cast<uintptr_t>(flat.data_ptr()) % 64 == 0) << "unaligned arena";
   const int64_t elements = layout.total_elements;
   return ParameterArena(std::make_shared<const layout::ParameterLayout>(std::move(layout)),
                         flat.narrow(0, 0, elements));
+}
+
+float* ParameterArena::data() const {
+  RETORT_CHECK(type() == at::kFloat) << "an arena of " << at::toString(type()) << " as fp32";
+  return flat_.data_ptr<float>();
 }
 
 at::Tensor ParameterArena::View(const layout::ParameterEntry& entry) const {
@@ -54,12 +61,12 @@ absl::Span<const float> ParameterArena::PublishedSpan() const {
   return absl::MakeConstSpan(data(), layout_->published_elements);
 }
 
-void InitializeRandom(uint64_t seed, double std, ParameterArena* arena) {
+void InitializeRandom(uint64_t seed, double std, ParameterArena* arena, RngPurpose purpose) {
   float* data = arena->data();
   std::fill(data, data + arena->layout().total_elements, 0.0f);
   uint64_t index = 0;
   for (const layout::ParameterEntry& entry : arena->layout().entries) {
-    CounterRng rng(seed, RngPurpose::kInit, index++);
+    CounterRng rng(seed, purpose, index++);
     float* begin = data + entry.offset;
     switch (entry.init) {
       case layout::ParameterInit::kZero:
@@ -72,6 +79,13 @@ void InitializeRandom(uint64_t seed, double std, ParameterArena* arena) {
           begin[i] = static_cast<float>(std * rng.NextNormal());
         }
         break;
+      case layout::ParameterInit::kFanInUniform: {
+        const double bound = 1.0 / std::sqrt(static_cast<double>(entry.shape[1]));
+        for (int64_t i = 0; i < entry.elements; ++i) {
+          begin[i] = static_cast<float>(bound * (2.0 * rng.NextUniform() - 1.0));
+        }
+        break;
+      }
     }
   }
 }

@@ -1,14 +1,15 @@
-// All parameters of a model in one flat fp32 buffer over a ParameterLayout. Gradients and optimizer
-// state are arenas too. The only owner of parameters: models hold views.
+// All parameters of a model in one flat buffer over a ParameterLayout. Gradients and optimizer
+// state are arenas too. The only owner of parameters: models hold views. Elements are fp32, or bf16
+// for a model that is only run: everything that trains, publishes or writes files wants fp32.
 #pragma once
-
-#include <ATen/ATen.h>
 
 #include <memory>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/base/rng.h"
 #include "common/layout/parameter_layout.h"
+#include "common/tensor/aten.h"
 
 namespace retort::tensor {
 
@@ -16,7 +17,8 @@ namespace retort::tensor {
 class ParameterArena {
  public:
   // Own memory, 64-byte aligned, all zero. RESOURCE_EXHAUSTED when it cannot be had.
-  static absl::StatusOr<ParameterArena> Allocate(layout::ParameterLayout layout);
+  static absl::StatusOr<ParameterArena> Allocate(layout::ParameterLayout layout,
+                                                 at::ScalarType type = at::kFloat);
 
   // Memory of someone else (a ring slot, shared memory): layout.total_elements floats at `data`,
   // 64-byte aligned. `owner` is kept until the last view is gone; it may be null when the caller
@@ -24,12 +26,13 @@ class ParameterArena {
   static ParameterArena Borrow(layout::ParameterLayout layout, float* data,
                                std::shared_ptr<const void> owner);
 
-  // An arena over a flat fp32 contiguous tensor of at least layout.total_elements.
+  // An arena over a flat fp32 or bf16 contiguous tensor of at least layout.total_elements.
   static ParameterArena Wrap(layout::ParameterLayout layout, const at::Tensor& flat);
 
   const layout::ParameterLayout& layout() const { return *layout_; }
   const at::Tensor& flat() const { return flat_; }  // [total_elements]
-  float* data() const { return flat_.data_ptr<float>(); }
+  at::ScalarType type() const { return flat_.scalar_type(); }
+  float* data() const;  // Of fp32.
 
   at::Tensor View(const layout::ParameterEntry& entry) const;   // entry.shape
   at::Tensor Range(const layout::ParameterRange& range) const;  // [range.size()]
@@ -43,8 +46,10 @@ class ParameterArena {
   at::Tensor flat_;
 };
 
-// Random start: every kNormal entry from N(0, std^2), norms 1, biases and the value head 0, padding
-// 0. Entry j (in layout order) draws from CounterRng(seed, RngPurpose::kInit, j).
-void InitializeRandom(uint64_t seed, double std, ParameterArena* arena);
+// Random start, by ParameterInit: every kNormal entry from N(0, std^2); padding 0. Entry j (in
+// layout order) draws from CounterRng(seed, purpose, j): an adapter has a purpose of its own, or it
+// would repeat the numbers of the model below it.
+void InitializeRandom(uint64_t seed, double std, ParameterArena* arena,
+                      RngPurpose purpose = RngPurpose::kInit);
 
 }  // namespace retort::tensor

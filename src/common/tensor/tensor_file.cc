@@ -36,15 +36,7 @@ class HashedFile {
   absl::Status Append(const void* data, int64_t size) {
     hasher_.Update(data, size);
     bytes_ += size;
-    const char* next = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t put = write(fd_, next, std::min<int64_t>(size, int64_t{1} << 30));
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) return ErrnoError(errno, path_);
-      next += put;
-      size -= put;
-    }
-    return absl::OkStatus();
+    return WriteAll(fd_, absl::string_view(static_cast<const char*>(data), size), path_);
   }
 
   WrittenFile Summary() const { return {bytes_, hasher_.Finish()}; }
@@ -88,7 +80,7 @@ absl::StatusOr<std::string> SafetensorsDtypeOf(at::ScalarType type) {
       absl::StrCat("dtype ", at::toString(type), " is not written here"));
 }
 
-absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& entry,
+absl::Status ReadEntry(int fd, const std::string& path, const layout::SafetensorsEntry& entry,
                        at::Tensor out) {
   const int64_t bytes = entry.end - entry.begin;
   RETORT_ASSIGN_OR_RETURN(const at::ScalarType type, ScalarTypeOf(entry.dtype));
@@ -109,13 +101,14 @@ absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& 
 
 absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path, int64_t max_bytes) {
   RETORT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegularFile(path));
-  RETORT_ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadSafetensorsHeader(fd.get(), path));
+  RETORT_ASSIGN_OR_RETURN(const layout::SafetensorsHeader header,
+                          layout::ReadSafetensorsHeader(fd.get(), path));
   if (header.file_bytes > max_bytes) {
     return absl::ResourceExhaustedError(
         absl::StrCat(path, ": ", header.file_bytes, " bytes, at most ", max_bytes, " are read"));
   }
   TensorMap tensors;
-  for (const SafetensorsEntry& entry : header.entries) {
+  for (const layout::SafetensorsEntry& entry : header.entries) {
     const absl::StatusOr<at::ScalarType> type = ScalarTypeOf(entry.dtype);
     if (!type.ok()) {
       return WithContext(type.status(),
@@ -131,14 +124,14 @@ absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path, int64_t max_by
 absl::Status WriteTensorFile(const std::string& path, const TensorMap& tensors,
                              const std::map<std::string, std::string>& metadata,
                              WrittenFile* written) {
-  std::vector<SafetensorsSpec> specs;
+  std::vector<layout::SafetensorsSpec> specs;
   for (const auto& [name, tensor] : tensors) {
     RETORT_ASSIGN_OR_RETURN(std::string dtype, SafetensorsDtypeOf(tensor.scalar_type()));
     specs.push_back({name, std::move(dtype), tensor.sizes().vec()});
   }
   UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd.valid()) return ErrnoError(errno, path);
-  const std::string header = EncodeSafetensorsHeader(specs, metadata);
+  const std::string header = layout::EncodeSafetensorsHeader(specs, metadata);
   absl::Status status = WriteTensors(fd.get(), path, header, tensors, written);
   if (status.ok() && close(fd.Release()) != 0) {
     status = ErrnoError(errno, absl::StrCat(path, ": close"));

@@ -3,8 +3,6 @@
 // instead.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
@@ -12,7 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/digest.h"
-#include "common/tensor/safetensors_header.h"
+#include "common/layout/safetensors_header.h"
+#include "common/tensor/aten.h"
 
 namespace retort::tensor {
 
@@ -26,7 +25,7 @@ absl::StatusOr<TensorMap> ReadTensorFile(const std::string& path,
                                          int64_t max_bytes = int64_t{1} << 34);
 
 // The bytes of one entry into `out`: contiguous, of the entry's dtype and number of elements.
-absl::Status ReadEntry(int fd, const std::string& path, const SafetensorsEntry& entry,
+absl::Status ReadEntry(int fd, const std::string& path, const layout::SafetensorsEntry& entry,
                        at::Tensor out);
 
 struct WrittenFile {

@@ -1,9 +1,6 @@
-// The precompiled header of all Torch rooms: exactly the ATen and autograd headers that Retort
-// uses. Files still include what they use; this header only makes that cheap.
+// The precompiled header of Torch rooms. What it holds is paid for by every source: the few that
+// define a derivative include torch/csrc/autograd/custom_function.h themselves.
 #pragma once
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/autograd/generated/variable_factories.h>
+#include "common/base/base_pch.h"
+#include "common/tensor/aten.h"

@@ -1,10 +1,10 @@
 #include "common/tensor/torch_process.h"
 
-#include <ATen/Parallel.h>
 #include <malloc.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/tensor/aten.h"
 
 namespace retort::tensor {
 

@@ -2,8 +2,6 @@
 // end.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <exception>
 #include <new>
 #include <string>
@@ -12,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/tensor/aten.h"
 
 namespace retort::tensor {
 

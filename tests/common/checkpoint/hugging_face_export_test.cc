@@ -8,6 +8,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/random_id.h"
+#include "common/layout/adapter_layout.h"
 #include "common/tensor/model_weights.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -65,6 +66,35 @@ TEST_F(HuggingFaceExportTest, ReadBack_SameConfigAndBits_NoValueHead) {
   const absl::Status loaded = tensor::LoadModelWeights(root_ + "/model", &reread);
   ASSERT_TRUE(loaded.ok()) << loaded;
   EXPECT_TRUE(at::equal(reread.flat(), arena.Published()));
+}
+
+TEST_F(HuggingFaceExportTest, Adapter_ReadBack_SameConfigAndBits_NoValueHead) {
+  layout::AdapterConfig config;
+  config.rank = 2;
+  config.targets = {"q_proj", "down_proj"};
+  const auto with_head = layout::AdapterLayoutFor(SmallConfig(), config, /*value_head=*/true);
+  ASSERT_TRUE(with_head.ok()) << with_head.status();
+  const auto arena = tensor::ParameterArena::Allocate(with_head->parameters);
+  ASSERT_TRUE(arena.ok()) << arena.status();
+  for (int64_t i = 0; i < with_head->parameters.total_elements; ++i) {
+    arena->data()[i] = static_cast<float>(i + 1);
+  }
+  const std::string folder = root_ + "/adapter";
+  ASSERT_TRUE(ExportAdapter(folder, SmallConfig(), config, *arena).ok());
+  EXPECT_THAT(*ListDirectory(folder),
+              testing::ElementsAre("adapter_config.json", "adapter_model.safetensors"));
+  EXPECT_EQ(*layout::LoadAdapterConfig(folder), config);
+  const auto without = layout::AdapterLayoutFor(SmallConfig(), config, /*value_head=*/false);
+  auto reread = tensor::ParameterArena::Allocate(without->parameters);
+  ASSERT_TRUE(reread.ok()) << reread.status();
+  const absl::Status loaded = tensor::LoadAdapterWeights(folder, &*reread);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  for (const layout::ParameterEntry& entry : without->parameters.entries) {
+    EXPECT_TRUE(at::equal(reread->View(entry), arena->View(entry))) << entry.name;
+  }
+  arena->data()[0] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(ExportAdapter(folder, SmallConfig(), config, *arena).code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(HuggingFaceExportTest, ExistingFolder_ReplacedWhole) {

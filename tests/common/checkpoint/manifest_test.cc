@@ -4,6 +4,7 @@
 #include "common/base/json.h"
 #include "common/checkpoint/scratch_checkpoint.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::checkpoint {
 namespace {
@@ -32,7 +33,7 @@ TEST(ManifestTest, RoundTrip_SameBits) {
 
 // What EncodeManifest would write of this content.
 std::string Sealed(const Json& content) {
-  return Json{{"digest", DigestOf(content.dump()).ToHex()}, {"manifest", content}}.dump();
+  return DumpJson(Json{{"digest", DigestOf(DumpJson(content)).ToHex()}, {"manifest", content}});
 }
 Json ContentOf(const Manifest& manifest) {
   return (*ParseJson(EncodeManifest(manifest), "m"))["manifest"];
@@ -87,10 +88,10 @@ TEST(ManifestTest, Decode_AnyFieldOfWrongType_DataLossNamesIt) {
 
 TEST(ManifestTest, Decode_DigestMissingOrWrong_DataLoss) {
   const Json content = ContentOf(Example());
-  EXPECT_EQ(DecodeManifest(Json{{"manifest", content}}.dump(), "m").status().message(),
+  EXPECT_EQ(DecodeManifest(DumpJson(Json{{"manifest", content}}), "m").status().message(),
             "m: field digest is missing");
   const absl::Status wrong =
-      DecodeManifest(Json{{"digest", Digest().ToHex()}, {"manifest", content}}.dump(), "m")
+      DecodeManifest(DumpJson(Json{{"digest", Digest().ToHex()}, {"manifest", content}}), "m")
           .status();
   EXPECT_EQ(wrong.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(wrong.message(), "m: its contents changed, the digest does not fit");

@@ -1,8 +1,6 @@
 // A small arena and the checkpoints that tests write of it.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <string>
 #include <vector>
 
@@ -10,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/random_id.h"
 #include "common/checkpoint/writer.h"
+#include "common/tensor/aten.h"
 #include "gtest/gtest.h"
 
 namespace retort::checkpoint {

@@ -36,10 +36,11 @@ TEST(ModelConfigTest, Load_KeysMissing_HuggingFaceDefaults) {
   ASSERT_TRUE(config.ok()) << config.status().ToString();
   EXPECT_EQ(config->num_key_value_heads, 4);
   EXPECT_EQ(config->head_dim, 8);
-  EXPECT_EQ(config->rms_norm_eps, 1e-6);
-  EXPECT_EQ(config->rope.theta, 10000.0);
-  EXPECT_EQ(config->rope.type, RopeType::kDefault);
-  EXPECT_FALSE(config->tie_word_embeddings || config->attention_bias || config->mlp_bias);
+  EXPECT_EQ(config->norm.eps, 1e-6);
+  EXPECT_EQ(config->position.ropes[0].theta, 10000.0);
+  EXPECT_EQ(config->position.ropes[0].type, RopeType::kDefault);
+  EXPECT_FALSE(config->tie_word_embeddings || config->attention.qkv_bias ||
+               config->attention.o_bias || config->mlp.bias);
   EXPECT_TRUE(config->eos_token_ids.empty());
 }
 
@@ -52,17 +53,17 @@ TEST(ModelConfigTest, Load_BothRopeStyles_Equal) {
   const auto v5 =
       LoadWith(absl::StrCat(R"("rope_parameters": {"rope_theta": 500.0, )", kScaling, "}"));
   ASSERT_TRUE(v4.ok() && v5.ok());
-  EXPECT_EQ(v4->rope, v5->rope);
-  EXPECT_EQ(v4->rope.type, RopeType::kLlama3);
-  EXPECT_EQ(v4->rope.theta, 500.0);
-  EXPECT_EQ(v4->rope.original_max_position_embeddings, 32);
+  EXPECT_EQ(v4->position.ropes[0], v5->position.ropes[0]);
+  EXPECT_EQ(v4->position.ropes[0].type, RopeType::kLlama3);
+  EXPECT_EQ(v4->position.ropes[0].theta, 500.0);
+  EXPECT_EQ(v4->position.ropes[0].original_max_position_embeddings, 32);
 }
 
 TEST(ModelConfigTest, Load_OldTypeKeyAndLinear) {
   const auto config = LoadWith(R"("rope_scaling": {"type": "linear", "factor": 2.0})");
   ASSERT_TRUE(config.ok());
-  EXPECT_EQ(config->rope.type, RopeType::kLinear);
-  EXPECT_EQ(config->rope.factor, 2.0);
+  EXPECT_EQ(config->position.ropes[0].type, RopeType::kLinear);
+  EXPECT_EQ(config->position.ropes[0].factor, 2.0);
 }
 
 TEST(ModelConfigTest, Load_EosTokens_GenerationConfigWins) {
@@ -80,7 +81,7 @@ TEST(ModelConfigTest, Load_WhatIsNotBuilt_UnimplementedByName) {
       {R"("rope_scaling": {"rope_type": "ya\nrn", "factor": 2.0})", "\"ya\\nrn\""},
       {R"("hidden_act": "gelu")", "gelu"},
       {R"("hidden_act": "ge\nlu")", "\"ge\\nlu\""},
-      {R"("quantization_config": {"bits": 4})", "quantized"},
+      {R"("quantization_config": {"bits": 4})", "quantization_config"},
   };
   for (const auto& [extra, name] : cases) {
     const absl::Status status = LoadWith(extra).status();
@@ -157,6 +158,14 @@ TEST(ModelConfigTest, Json_WrittenAndRead_EqualConfig) {
     ASSERT_TRUE(again.ok()) << again.status().ToString();
     EXPECT_TRUE(*again == *config) << extra;
   }
+}
+
+TEST(ModelConfigTest, Json_DtypeIsTheCallers) {
+  const auto config = LoadWith("");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const std::string text = ModelConfigJson(*config, ConfigStyle::kBoth, "bfloat16");
+  EXPECT_NE(text.find(R"("torch_dtype": "bfloat16")"), std::string::npos) << text;
+  EXPECT_NE(text.find(R"("dtype": "bfloat16")"), std::string::npos) << text;
 }
 
 }  // namespace

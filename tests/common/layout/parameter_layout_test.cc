@@ -3,6 +3,7 @@
 #include <set>
 
 #include "gtest/gtest.h"
+#include "testing/family_configs.h"
 
 namespace retort::layout {
 namespace {
@@ -23,7 +24,7 @@ ModelConfig Config() {
 TEST(ParameterLayoutTest, Entries_AlignedAscendingWithoutOverlap) {
   for (const bool biases : {false, true}) {
     ModelConfig config = Config();
-    config.attention_bias = config.mlp_bias = biases;
+    config.attention.qkv_bias = config.attention.o_bias = config.mlp.bias = biases;
     const ParameterLayout layout = LayoutFor(config, true);
     int64_t end = 0;
     for (const ParameterEntry& entry : layout.entries) {
@@ -86,7 +87,7 @@ TEST(ParameterLayoutTest, Head_OnlyWhenUntied) {
 
 TEST(ParameterLayoutTest, Inits_NormsOneBiasesAndValueHeadZero) {
   ModelConfig config = Config();
-  config.attention_bias = true;
+  config.attention.qkv_bias = config.attention.o_bias = true;
   for (const ParameterEntry& entry : LayoutFor(config, true).entries) {
     const bool norm = entry.name.find("norm.weight") != std::string::npos;
     const bool zero =
@@ -96,6 +97,63 @@ TEST(ParameterLayoutTest, Inits_NormsOneBiasesAndValueHeadZero) {
                                  : ParameterInit::kNormal)
         << entry.name;
     EXPECT_EQ(entry.group == ParameterGroup::kDecay, entry.init == ParameterInit::kNormal);
+  }
+}
+
+ParameterLayout LayoutNamed(const std::string& name) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    if (name == family.name) return LayoutFor(tiny::ConfigOf(family), false);
+  }
+  ADD_FAILURE() << name;
+  return {};
+}
+
+TEST(ParameterLayoutTest, Gpt2_MatricesOfLayers_TransposedInFiles) {
+  const ParameterLayout layout = LayoutNamed("gpt2");
+  const ParameterEntry& qkv = *layout.Find(ParameterRole::kQkv, 1);
+  EXPECT_EQ(qkv.name, "transformer.h.1.attn.c_attn.weight");
+  EXPECT_EQ(qkv.shape, (std::vector<int64_t>{96, 32}));
+  EXPECT_EQ(qkv.parts[0].shape, (std::vector<int64_t>{32, 96}));
+  EXPECT_EQ(qkv.parts[0].stored, StoredAs::kTransposed);
+  EXPECT_EQ(layout.Find(ParameterRole::kEmbedding)->parts[0].stored, StoredAs::kSame);
+  EXPECT_EQ(layout.Find(ParameterRole::kQkvBias, 1)->parts[0].stored, StoredAs::kSame);
+}
+
+TEST(ParameterLayoutTest, GptNeox_QueryKeyValue_RunsOfAHead) {
+  const ParameterLayout layout = LayoutNamed("gpt_neox");
+  for (const ParameterRole role : {ParameterRole::kQkv, ParameterRole::kQkvBias}) {
+    const FileTensor& part = layout.Find(role, 0)->parts[0];
+    EXPECT_EQ(part.stored, StoredAs::kRuns);
+    EXPECT_EQ(part.outer, 3);  // Heads.
+    EXPECT_EQ(part.inner, 3);
+  }
+  EXPECT_EQ(layout.Find(ParameterRole::kO, 0)->parts[0].stored, StoredAs::kSame);
+}
+
+TEST(ParameterLayoutTest, Opt_Projections_ShapesOfBothWidths) {
+  const ParameterLayout layout = LayoutNamed("opt with projections");
+  EXPECT_EQ(layout.Find(ParameterRole::kEmbedding)->shape, (std::vector<int64_t>{37, 20}));
+  EXPECT_EQ(layout.Find(ParameterRole::kProjectIn)->shape, (std::vector<int64_t>{32, 20}));
+  EXPECT_EQ(layout.Find(ParameterRole::kProjectOut)->shape, (std::vector<int64_t>{20, 32}));
+  EXPECT_EQ(layout.Find(ParameterRole::kPositions)->shape, (std::vector<int64_t>{66, 32}));
+  EXPECT_EQ(layout.Find(ParameterRole::kFinalNorm), nullptr);
+}
+
+TEST(ParameterLayoutTest, AddOneNorms_StartAtZero) {
+  EXPECT_EQ(LayoutNamed("gemma2").Find(ParameterRole::kMlpOutNorm, 0)->init, ParameterInit::kZero);
+  EXPECT_EQ(LayoutNamed("qwen3").Find(ParameterRole::kQNorm, 0)->init, ParameterInit::kOne);
+}
+
+TEST(ParameterLayoutTest, EveryFamily_RolesUniqueMatricesDecayVectorsDoNot) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const ParameterLayout layout = LayoutFor(tiny::ConfigOf(family), true);
+    for (const ParameterEntry& entry : layout.entries) {
+      EXPECT_EQ(layout.Find(entry.role, entry.layer), &entry) << family.name << " " << entry.name;
+      EXPECT_EQ(layout.Find(entry.name), &entry) << family.name << " " << entry.name;
+      if (entry.group == ParameterGroup::kValueHead) continue;
+      const bool matrix = entry.shape.size() == 2;
+      EXPECT_EQ(entry.group == ParameterGroup::kDecay, matrix) << entry.name;
+    }
   }
 }
 

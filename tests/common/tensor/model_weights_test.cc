@@ -5,8 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/layout/weight_files.h"
 #include "common/tensor/tensor_file.h"
 #include "gtest/gtest.h"
+#include "testing/family_configs.h"
 #include "testing/tiny_model.h"
 
 namespace retort::tensor {
@@ -87,6 +89,45 @@ TEST_F(ModelWeightsTest, HalfPrecision_Widened) {
   }
 }
 
+TEST_F(ModelWeightsTest, ArenaOfBf16_FilesBitsOrTheNearest) {
+  const layout::ParameterLayout layout = layout::LayoutFor(config_, false);
+  for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    for (auto& [name, tensor] : tensors_) tensor = tensor.to(type);
+    Write();
+    const auto arena = ReadModelArena(folder_, layout, at::kBFloat16);
+    ASSERT_TRUE(arena.ok()) << arena.status();
+    EXPECT_EQ(arena->type(), at::kBFloat16);
+    for (const layout::ParameterEntry& entry : layout.entries) {
+      for (const layout::FileTensor& part : entry.parts) {
+        EXPECT_TRUE(
+            at::equal(arena->flat().narrow(0, part.offset, part.elements()).view(part.shape),
+                      tensors_.at(part.name).to(at::kFloat).to(at::kBFloat16)))
+            << part.name;
+      }
+    }
+  }
+}
+
+TEST_F(ModelWeightsTest, ArenaOfBf16_EveryFamily_EqualsTheRoundedArena) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    const ParameterArena source = RandomArena(config, false);
+    ASSERT_TRUE(WriteModelWeights(folder_, source).ok());
+    const auto arena = ReadModelArena(folder_, layout::LayoutFor(config, false), at::kBFloat16);
+    ASSERT_TRUE(arena.ok()) << family.name << ": " << arena.status();
+    EXPECT_TRUE(at::equal(arena->flat(), source.flat().to(at::kBFloat16))) << family.name;
+  }
+}
+
+TEST_F(ModelWeightsTest, ArenaOfBf16_ValueThatRoundsToInfinity_Refused) {
+  tensors_[kNorm] = tensors_.at(kNorm).clone();
+  tensors_[kNorm][3] = std::numeric_limits<float>::max();
+  Write();
+  EXPECT_TRUE(Load().ok());
+  ExpectRefused(ReadModelArena(folder_, layout::LayoutFor(config_, false), at::kBFloat16).status(),
+                "model.norm.weight has infinity at element 3");
+}
+
 TEST_F(ModelWeightsTest, Shards_LoadedThroughTheIndex) {
   TensorMap parts[2];
   std::string map;
@@ -104,7 +145,7 @@ TEST_F(ModelWeightsTest, Shards_LoadedThroughTheIndex) {
   ParameterArena arena = ZeroArena(config_, false);
   ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
   EXPECT_TRUE(at::equal(arena.flat(), source_.flat()));
-  EXPECT_EQ(WeightFiles(folder_)->size(), 2u);
+  EXPECT_EQ(layout::WeightFiles(folder_)->size(), 2u);
   ASSERT_TRUE(RemoveRecursively(File("part-1.safetensors")).ok());
   ExpectRefused(Load(), "part-1.safetensors");
   parts[0].erase(parts[0].begin());
@@ -199,6 +240,59 @@ TEST_F(ModelWeightsTest, ValueHead_ReadIfThereElseKept) {
   Write();
   ASSERT_TRUE(LoadModelWeights(folder_, &arena).ok());
   EXPECT_TRUE(at::equal(arena.View(head), at::ones({1, 32})));
+}
+
+TEST_F(ModelWeightsTest, EveryFamily_WrittenAndLoaded_EqualBits) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    const ParameterArena source = RandomArena(config, false);
+    ASSERT_TRUE(WriteModelWeights(folder_, source).ok());
+    const auto arena = ReadModelArena(folder_, layout::LayoutFor(config, false));
+    ASSERT_TRUE(arena.ok()) << family.name << ": " << arena.status();
+    EXPECT_TRUE(at::equal(arena->flat(), source.flat())) << family.name;
+  }
+}
+
+// More than one piece of the reader's scratch, in every dtype; then a value that is not finite.
+TEST_F(ModelWeightsTest, Transposed_LargeMatrix_ReadInPieces) {
+  layout::ModelConfig config = tiny::ConfigOf({"large", R"({"model_type": "gpt2", "vocab_size": 9,
+      "n_embd": 40, "n_head": 4, "n_layer": 1, "n_positions": 8, "n_inner": 30000})"});
+  const ParameterArena source = RandomArena(config, false);
+  const std::string name = "transformer.h.0.mlp.c_fc.weight";
+  TensorMap tensors;
+  for (const layout::ParameterEntry& entry : source.layout().entries) {
+    tensors[entry.parts[0].name] = FileTensorOf(source, entry.parts[0]);
+  }
+  const layout::ParameterEntry& entry = *source.layout().Find(name);
+  EXPECT_TRUE(at::equal(tensors.at(name).t(), source.View(entry)));
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (auto& [key, tensor] : tensors) tensor = tensor.to(type);
+    ASSERT_TRUE(WriteTensorFile(File(), tensors).ok());
+    const auto arena = ReadModelArena(folder_, layout::LayoutFor(config, false));
+    ASSERT_TRUE(arena.ok()) << arena.status();
+    EXPECT_TRUE(at::equal(arena->View(entry), tensors.at(name).to(at::kFloat).t()));
+  }
+  tensors[name][39][29999] = NAN;
+  ASSERT_TRUE(WriteTensorFile(File(), tensors).ok());
+  ExpectRefused(ReadModelArena(folder_, layout::LayoutFor(config, false)).status(),
+                "c_fc.weight has NaN at element 1199999");
+}
+
+TEST_F(ModelWeightsTest, HeadThenPart_RowsOfOneHeadTogetherInTheFile) {
+  layout::ModelConfig config = tiny::ConfigOf({"neox", R"({"model_type": "gpt_neox",
+      "vocab_size": 9, "hidden_size": 8, "intermediate_size": 4, "num_hidden_layers": 1,
+      "num_attention_heads": 2, "max_position_embeddings": 8, "rotary_pct": 0.5})"});
+  const ParameterArena source = RandomArena(config, false);
+  const layout::ParameterEntry& qkv = *source.layout().Find(layout::ParameterRole::kQkv, 0);
+  const at::Tensor arena = source.View(qkv);  // Rows: q of heads 0 and 1, k of both, v of both.
+  const at::Tensor file = FileTensorOf(source, qkv.parts[0]);
+  const int64_t d = 4, heads = 2;
+  for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t part = 0; part < 3; ++part) {
+      EXPECT_TRUE(at::equal(file.narrow(0, (head * 3 + part) * d, d),
+                            arena.narrow(0, (part * heads + head) * d, d)));
+    }
+  }
 }
 
 }  // namespace

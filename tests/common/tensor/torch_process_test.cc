@@ -1,7 +1,6 @@
 #include "common/tensor/torch_process.h"
 
-#include <ATen/Parallel.h>
-
+#include "common/tensor/aten.h"
 #include "gtest/gtest.h"
 
 namespace retort::tensor {

@@ -18,7 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace retort::tensor {
+namespace retort::layout {
 
 struct SafetensorsEntry {
   std::string name;
@@ -63,4 +63,4 @@ struct SafetensorsSpec {
 std::string EncodeSafetensorsHeader(const std::vector<SafetensorsSpec>& tensors,
                                     const std::map<std::string, std::string>& metadata = {});
 
-}  // namespace retort::tensor
+}  // namespace retort::layout

@@ -1,4 +1,4 @@
-#include "common/tensor/safetensors_header.h"
+#include "common/layout/safetensors_header.h"
 
 #include <sys/stat.h>
 
@@ -13,8 +13,9 @@
 #include "common/base/json.h"
 #include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
-namespace retort::tensor {
+namespace retort::layout {
 namespace {
 
 constexpr int64_t kLengthBytes = 8;
@@ -118,8 +119,8 @@ absl::Status ParseEntry(const std::string& name, const nlohmann::json& value, in
   }
   if (!value["dtype"].is_string() ||
       SafetensorsElementBytes(value["dtype"].get<std::string>()) == 0) {
-    return Bad(path, absl::StrCat(where, ": dtype ",
-                                  value["dtype"].dump(-1, ' ', true).substr(0, 40), " is unknown"));
+    return Bad(path, absl::StrCat(where, ": dtype ", Printable(DumpJson(value["dtype"]), 40),
+                                  " is unknown"));
   }
   entry.dtype = value["dtype"].get<std::string>();
   RETORT_RETURN_IF_ERROR(ParseShape(value["shape"], path, &entry));
@@ -237,11 +238,11 @@ std::string EncodeSafetensorsHeader(const std::vector<SafetensorsSpec>& tensors,
     RETORT_CHECK(root.emplace(tensor.name, described).second)
         << "two tensors named " << tensor.name;
   }
-  std::string json = root.dump();
+  std::string json = DumpJson(root);
   while ((kLengthBytes + json.size()) % kDataAlignment != 0) json.push_back(' ');
   std::string out(kLengthBytes, '\0');
   for (int i = 0; i < kLengthBytes; ++i) out[i] = static_cast<char>(json.size() >> (8 * i));
   return out + json;
 }
 
-}  // namespace retort::tensor
+}  // namespace retort::layout
