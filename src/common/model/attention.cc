@@ -1,18 +1,13 @@
 #include "common/model/attention.h"
 
-#include <ATen/Parallel.h>
-
 #include "common/model/attention_math.h"
+#include "common/tensor/aten.h"
 
 namespace retort::model {
 namespace {
 
 constexpr int64_t kBlock = 64;           // Queries whose weights backward keeps at once.
 constexpr int64_t kPairGrain = 1 << 12;  // Query-key pairs worth a thread.
-
-float Scale(const AttentionShape& shape) {
-  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
-}
 
 // One key-value head of one segment.
 struct Item {
@@ -67,9 +62,9 @@ struct ForwardKernel {
   template <int kBytes>
   RETORT_INLINE void Run() const {
     const AttentionShape& s = in.shape;
-    const int64_t dim = s.head_dim, half = dim / 2, width = s.qkv_width();
+    const AttentionRule& rule = in.rule;
+    const int64_t dim = s.head_dim, width = s.qkv_width();
     const int64_t group = s.heads / s.kv_heads;
-    const float scale = Scale(s);
     float* query = scratch + scratch_stride;
     for (const Item* item = begin; item != end; ++item) {
       const Columns at = ColumnsOf(s, item->kv_head);
@@ -78,17 +73,17 @@ struct ForwardKernel {
       const int64_t stride = KeyStride(item->length);
       std::fill(keys, keys + dim * stride, 0.0f);
       for (int64_t i = 0; i < item->length; ++i) {
-        Rotate(rows + i * width + at.k, in.rope.cos + positions[i] * half,
-               in.rope.sin + positions[i] * half, dim, 1.0f, stride, keys + i);
+        Rotate(rule, in.rope, positions[i], rows + i * width + at.k, dim, 1.0f, stride, keys + i);
       }
       for (int64_t i = 0; i < item->length; ++i) {
+        const int64_t key = rule.first_key(i);
         for (int64_t g = 0; g < group; ++g) {
           const int64_t row = item->first + i;
-          Rotate(rows + i * width + at.q + g * dim, in.rope.cos + positions[i] * half,
-                 in.rope.sin + positions[i] * half, dim, 1.0f, 1, query);
-          const float row_lse =
-              AttendOne<kBytes>(query, keys, stride, rows + at.v, width, i + 1, dim, scale, scratch,
-                                out + row * s.q_width() + at.q + g * dim);
+          Rotate(rule, in.rope, positions[i], rows + i * width + at.q + g * dim, dim, 1.0f, 1,
+                 query);
+          const float row_lse = AttendOne<kBytes>(
+              rule, query, keys + key, stride, rows + key * width + at.v, width, i + 1 - key, dim,
+              scratch, out + row * s.q_width() + at.q + g * dim);
           if (lse != nullptr) lse[row * s.heads + item->kv_head * group + g] = row_lse;
         }
       }
@@ -142,11 +137,9 @@ struct BackwardKernel {
     }
   }
 
-  const float* Cos(const Item& item, int64_t i) const {
-    return in.rope.cos + in.positions[item.first + i] * (in.shape.head_dim / 2);
-  }
-  const float* Sin(const Item& item, int64_t i) const {
-    return in.rope.sin + in.positions[item.first + i] * (in.shape.head_dim / 2);
+  RETORT_INLINE void RotateAt(const Item& item, int64_t i, const float* x, float direction,
+                              float* y) const {
+    Rotate(in.rule, in.rope, in.positions[item.first + i], x, in.shape.head_dim, direction, 1, y);
   }
 
   RETORT_INLINE void LoadKeys(const Item& item) const {
@@ -160,7 +153,7 @@ struct BackwardKernel {
     for (int64_t i = 0; i < item.length; ++i) {
       const float* row = in.qkv + (item.first + i) * width;
       float* key = s.key_rows.data() + i * dim;
-      Rotate(row + at.k, Cos(item, i), Sin(item, i), dim, 1.0f, 1, key);
+      RotateAt(item, i, row + at.k, 1.0f, key);
       for (int64_t c = 0; c < dim; ++c) {
         s.keys[c * stride + i] = key[c];
         s.values[c * stride + i] = row[at.v + c];
@@ -173,12 +166,13 @@ struct BackwardKernel {
     const Columns at = ColumnsOf(in.shape, item.kv_head);
     for (int64_t i = 0; i < item.length; ++i) {
       float* row = dqkv + (item.first + i) * width;
-      Rotate(s.dkeys.data() + i * dim, Cos(item, i), Sin(item, i), dim, -1.0f, 1, row + at.k);
+      RotateAt(item, i, s.dkeys.data() + i * dim, -1.0f, row + at.k);
       std::copy(s.dvalues.begin() + i * dim, s.dvalues.begin() + (i + 1) * dim, row + at.v);
     }
   }
 
-  // Queries [first, last) of head g of the group: writes their dq, adds to dkeys and dvalues.
+  // Queries [first, last) of head g of the group: writes their dq, adds to dkeys and dvalues. Rows
+  // of weights and dscores hold a value per key of the segment, of which only the window is set.
   template <int kBytes>
   RETORT_INLINE void Block(const Item& item, int64_t g, int64_t first, int64_t last) const {
     const AttentionShape& shape = in.shape;
@@ -191,24 +185,27 @@ struct BackwardKernel {
       float* query = s.queries.data() + (i - first) * dim;
       float* weights = s.weights.data() + (i - first) * stride;
       float* dscores = s.dscores.data() + (i - first) * stride;
-      Rotate(in.qkv + row * width + column, Cos(item, i), Sin(item, i), dim, 1.0f, 1, query);
-      Scores<kBytes>(query, s.keys.data(), stride, i + 1, dim, weights);
-      Scores<kBytes>(dout + row * q_width + column, s.values.data(), stride, i + 1, dim, dscores);
+      const int64_t key = in.rule.first_key(i), keys = i + 1 - key;
+      RotateAt(item, i, in.qkv + row * width + column, 1.0f, query);
+      Scores<kBytes>(query, s.keys.data() + key, stride, keys, dim, weights + key);
+      Scores<kBytes>(dout + row * q_width + column, s.values.data() + key, stride, keys, dim,
+                     dscores + key);
       const float delta =
           simd::Dot<kBytes>(dout + row * q_width + column, out + row * q_width + column, dim);
-      ScoreGradients<kBytes>(i + 1, lse[row * shape.heads + head], delta, weights, dscores);
-      simd::Combine<kBytes>(dscores, 1, i + 1, s.key_rows.data(), dim, dim, /*add=*/false,
-                            s.dquery.data());
-      Rotate(s.dquery.data(), Cos(item, i), Sin(item, i), dim, -1.0f, 1,
-             dqkv + row * width + column);
+      ScoreGradients<kBytes>(keys, lse[row * shape.heads + head], delta, weights + key,
+                             dscores + key);
+      simd::Combine<kBytes>(dscores + key, 1, keys, s.key_rows.data() + key * dim, dim, dim,
+                            /*add=*/false, s.dquery.data());
+      RotateAt(item, i, s.dquery.data(), -1.0f, dqkv + row * width + column);
     }
     const float* gradients = dout + item.first * q_width + column;
-    for (int64_t j = 0; j < last; ++j) {
+    for (int64_t j = in.rule.first_key(first); j < last; ++j) {
       const int64_t from = std::max(first, j);
+      const int64_t to = in.rule.window == 0 ? last : std::min(last, j + in.rule.window);
       const int64_t at = (from - first) * stride + j;
-      simd::Combine<kBytes>(s.weights.data() + at, stride, last - from, gradients + from * q_width,
+      simd::Combine<kBytes>(s.weights.data() + at, stride, to - from, gradients + from * q_width,
                             q_width, dim, /*add=*/true, s.dvalues.data() + j * dim);
-      simd::Combine<kBytes>(s.dscores.data() + at, stride, last - from,
+      simd::Combine<kBytes>(s.dscores.data() + at, stride, to - from,
                             s.queries.data() + (from - first) * dim, dim, dim, /*add=*/true,
                             s.dkeys.data() + j * dim);
     }
@@ -219,7 +216,21 @@ struct BackwardKernel {
   RETORT_INLINE void ScoreGradients(int64_t length, float row_lse, float delta, float* weights,
                                     float* dscores) const {
     constexpr int kLanes = kBytes / 4;
-    const float scale = Scale(in.shape);
+    const float scale = in.rule.scale, cap = in.rule.soft_cap;
+    if (cap > 0) {
+      for (int64_t i = 0; i < length; i += kLanes) {
+        simd::Float<kBytes> t, p, d;
+        simd::Load<kBytes>(weights + i, t);
+        simd::Load<kBytes>(dscores + i, d);
+        t = t * (scale / cap);
+        Tanh<kBytes>(t);
+        p = t * cap - row_lse;
+        simd::Exp<kBytes>(p);
+        simd::Store<kBytes>(p, weights + i);
+        simd::Store<kBytes>(p * (d - delta) * (1.0f - t * t) * scale, dscores + i);
+      }
+      return;
+    }
     for (int64_t i = 0; i < length; i += kLanes) {
       simd::Float<kBytes> p, d;
       simd::Load<kBytes>(weights + i, p);

@@ -1,97 +1,132 @@
-// A decoder-only transformer (Llama family) as functions over views of an arena.
+// A decoder-only transformer as functions over views of an arena: one skeleton that executes what
+// layout::ModelConfig says, whatever the family.
 #pragma once
 
-#include <ATen/ATen.h>
-
-#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/layout/adapter_layout.h"
 #include "common/layout/model_config.h"
 #include "common/layout/parameter_layout.h"
+#include "common/model/adapter.h"
 #include "common/model/attention.h"
 #include "common/model/packed_batch.h"
 #include "common/model/rope.h"
+#include "common/model/vocab_head.h"
+#include "common/tensor/aten.h"
 #include "common/tensor/parameter_arena.h"
 
 namespace retort::model {
 
-// Views of one layer's parameters. Undefined tensors: the config has no such bias.
+// Undefined weight: there is no such norm. Undefined bias: an RMS norm.
+struct NormWeights {
+  at::Tensor weight, bias;
+};
+
+// Views of one layer's parameters.
 struct LayerWeights {
-  at::Tensor input_norm, qkv, qkv_bias, o, o_bias;
-  at::Tensor post_norm, gate_up, gate_up_bias, down, down_bias;
+  NormWeights attention_norm, mlp_norm;          // n1 and n2 of layout::Residual.
+  NormWeights attention_out_norm, mlp_out_norm;  // n1' and n2'.
+  NormWeights q_norm, k_norm;                    // [head_dim]
+  Projection qkv;                                // Rows q, k, v.
+  Projection o;
+  Projection mlp_in;  // Rows gate, up when the MLP is gated.
+  Projection mlp_out;
 };
 
-struct SelectedLogProbs {
-  at::Tensor log_probs;  // [M] f32
-  at::Tensor entropy;    // [M] f32
-};
-
-// Computes in fp32. Making one costs microseconds: a new version in another ring slot is a new
-// Model. Weights may change between calls (an optimizer's step) but not during one. Not
+// Computes in fp32, also over an arena of bf16: its values are widened, so everything equals what
+// the widened fp32 arena gives. Making one costs microseconds: a new version in another ring slot
+// is a new Model. Weights may change between calls (an optimizer's step) but not during one. Not
 // thread-safe. The functions throw what LibTorch throws (callers are under tensor::CatchTorch);
-// their arguments are the caller's promise and are CHECKed.
+// their arguments are the caller's promise and are CHECKed. E below is config().embedding_size().
 class Model {
  public:
-  // `arena` is over LayoutFor(config, with or without value head). Without gradients.
+  // `arena` is over LayoutFor(config, with or without value head). Without gradients. Of bf16:
+  // norms and biases are copied, the matrices are not.
   Model(layout::ModelConfig config, const tensor::ParameterArena& arena);
   ~Model();
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
 
-  // Makes the parameters leaves that require a gradient; backward adds into the views of
-  // `gradients`, an arena of the same layout (its owner zeroes it). Call once, before the first
-  // forward.
+  // The same base with an adapter that is applied, not merged: `adapter` is over
+  // layout.parameters. The value head, if any, is the adapter's. The base as it was before is
+  // another Model over the same arena.
+  Model(layout::ModelConfig config, const tensor::ParameterArena& arena,
+        const layout::AdapterLayout& layout, const tensor::ParameterArena& adapter);
+
+  // Makes the parameters (with an adapter: only its) leaves that require a gradient; backward adds
+  // into the views of `gradients`, an arena of the same layout (its owner zeroes it). Call once,
+  // before the first forward.
   void AttachGradients(const tensor::ParameterArena& gradients);
 
   const layout::ModelConfig& config() const { return config_; }
 
-  // Last hidden states, after the final norm. [N, hidden]; differentiable if gradients are attached
-  // and grad mode is on. Ids must be in [0, vocab_size), positions in [0, max_position_embeddings).
+  // What the head multiplies: last hidden states, after the final norm and the projection out, if
+  // the model has them. [N, E]; differentiable if gradients are attached and grad mode is on. Ids
+  // must be in [0, vocab_size), positions in [0, max_position_embeddings).
   at::Tensor Hidden(const PackedBatch& batch) const;
 
   // log softmax(logits / temperature)[target] and the entropy of that distribution, per row of
-  // `hidden` [M, hidden]; targets [M] int64. Ids >= vocab_limit have probability 0 (vocab_size:
-  // none). Both outputs are differentiable; backward computes the logits again, so no [M, vocab]
-  // tensor is kept.
+  // `hidden` [M, E]; targets [M] int64. Ids outside of the mask have probability 0. Both outputs
+  // are differentiable; no [M, vocab] tensor is ever made.
   SelectedLogProbs LogProbs(const at::Tensor& hidden, const at::Tensor& targets, double temperature,
-                            int64_t vocab_limit) const;
+                            const VocabMask& mask) const;
 
-  // log softmax(logits / temperature), [M, vocab_size]; -inf from vocab_limit on. Differentiable.
-  at::Tensor FullLogProbs(const at::Tensor& hidden, double temperature, int64_t vocab_limit) const;
+  // log softmax(logits / temperature), [M, vocab_size]; -inf outside of the mask. Differentiable.
+  at::Tensor FullLogProbs(const at::Tensor& hidden, double temperature,
+                          const VocabMask& mask) const;
 
-  // Next-token logits [M, vocab_size].
+  // Next-token logits [M, vocab_size], soft-capped. Only of a causal language model.
   at::Tensor Logits(const at::Tensor& hidden) const;
+
+  // Score head of a sequence classification, [M].
+  at::Tensor Scores(const at::Tensor& hidden) const;
 
   // Value head, [M]. Only with a layout that has one.
   at::Tensor Values(const at::Tensor& hidden) const;
 
-  // For the decoder.
-  const at::Tensor& embedding() const { return embedding_; }
-  const at::Tensor& final_norm() const { return final_norm_; }
-  const at::Tensor& head() const { return head_; }
+  // For the decoder. What the config does not ask for is undefined.
+  const at::Tensor& embedding() const { return embedding_; }  // [vocab, E]
+  const at::Tensor& position_table() const { return position_table_; }
+  const Projection& project_in() const { return project_in_; }    // Weight [hidden, E].
+  const Projection& project_out() const { return project_out_; }  // Weight [E, hidden].
+  const NormWeights& final_norm() const { return final_norm_; }
+  const Projection& head() const { return head_; }  // Weight [vocab, E]; config().final_soft_cap.
   const std::vector<LayerWeights>& layers() const { return layers_; }
   AttentionShape attention_shape() const;
-  // Rotary angles of at least `positions` positions; grows a table of the model's.
-  const RopeAngles& Rope(int64_t positions) const { return rope_->Cover(positions); }
+  AttentionRule attention_rule(int64_t layer) const;
+  // Rotary angles of table `rope` (config().layer(i).rope) for at least `positions` positions;
+  // grows a table of the model's. Null tensors with learned positions.
+  const RopeAngles& Rope(int64_t positions, int rope = 0) const {
+    return ropes_[rope].Cover(positions);
+  }
 
  private:
   void BindViews();
-  at::Tensor Layer(const LayerWeights& weights, const at::Tensor& x, const PackedBatch& batch,
-                   const RopeAngles& angles) const;
+  void Bind(const layout::ParameterEntry& entry, const at::Tensor& view);
+  void BindAdapter();
+  at::Tensor Embed(const PackedBatch& batch) const;
+  at::Tensor Attend(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const;
+  at::Tensor Mlp(const LayerWeights& weights, const at::Tensor& x) const;
+  at::Tensor Norm(const NormWeights& weights, const at::Tensor& x) const;
+  at::Tensor Layer(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const;
 
   layout::ModelConfig config_;
   layout::ParameterLayout layout_;
   std::vector<at::Tensor> parameters_;  // One per layout entry.
-  at::Tensor embedding_, final_norm_, head_, value_weight_, value_bias_;
+  layout::AdapterLayout adapter_;       // Without targets: none.
+  std::vector<at::Tensor> adapter_parameters_;
+  at::Tensor embedding_, position_table_, score_;
+  NormWeights final_norm_;
+  Projection project_in_, project_out_, head_, value_;
   std::vector<LayerWeights> layers_;
-  std::unique_ptr<RopeTable> rope_;
+  mutable std::vector<RopeTable> ropes_;
 };
 
 // A fingerprint of what weights compute: log-probs of the fixed ids (7919 i + 1) mod vocab_size, i
-// = 1 .. 15, on one thread. 15 floats (fewer when max_position_embeddings < 16). Equal bits on one
-// kind of CPU.
+// = 1 .. 15, on one thread (of a sequence classification: the scores of ids i = 0 .. 14). 15 floats
+// (fewer when max_position_embeddings < 16). Equal bits on one kind of CPU.
 absl::StatusOr<std::vector<float>> Canary(const Model& model);
 
 }  // namespace retort::model

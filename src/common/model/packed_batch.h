@@ -1,11 +1,10 @@
 // Sequences laid end to end, without padding.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <vector>
 
 #include "absl/types/span.h"
+#include "common/tensor/aten.h"
 
 namespace retort::model {
 

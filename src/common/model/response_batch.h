@@ -2,14 +2,13 @@
 // what every log-prob and value of training is computed from.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
 #include "common/model/model.h"
 #include "common/model/packed_batch.h"
+#include "common/tensor/aten.h"
 
 namespace retort::model {
 

@@ -1,12 +1,11 @@
 #include "common/model/rope.h"
 
-#include <c10/core/InferenceMode.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "common/base/check.h"
+#include "common/tensor/aten.h"
 
 namespace retort::model {
 namespace {
@@ -26,10 +25,10 @@ double Llama3Frequency(const layout::RopeConfig& c, double frequency) {
 
 }  // namespace
 
-std::vector<float> InverseFrequencies(const layout::RopeConfig& config, int64_t head_dim) {
-  std::vector<float> frequencies(head_dim / 2);
-  for (int64_t i = 0; i < head_dim / 2; ++i) {
-    double frequency = std::pow(config.theta, -2.0 * static_cast<double>(i) / head_dim);
+std::vector<float> InverseFrequencies(const layout::RopeConfig& config, int64_t rotary_dim) {
+  std::vector<float> frequencies(rotary_dim / 2);
+  for (int64_t i = 0; i < rotary_dim / 2; ++i) {
+    double frequency = std::pow(config.theta, -2.0 * static_cast<double>(i) / rotary_dim);
     if (config.type == layout::RopeType::kLinear) frequency /= config.factor;
     if (config.type == layout::RopeType::kLlama3) frequency = Llama3Frequency(config, frequency);
     frequencies[i] = static_cast<float>(frequency);
@@ -37,8 +36,8 @@ std::vector<float> InverseFrequencies(const layout::RopeConfig& config, int64_t 
   return frequencies;
 }
 
-RopeTable::RopeTable(const layout::RopeConfig& config, int64_t head_dim, int64_t max_positions)
-    : max_positions_(max_positions), frequencies_(InverseFrequencies(config, head_dim)) {}
+RopeTable::RopeTable(const layout::RopeConfig& config, int64_t rotary_dim, int64_t max_positions)
+    : max_positions_(max_positions), frequencies_(InverseFrequencies(config, rotary_dim)) {}
 
 const RopeAngles& RopeTable::Cover(int64_t positions) {
   RETORT_CHECK(positions <= max_positions_)

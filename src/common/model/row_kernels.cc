@@ -1,128 +1,13 @@
 #include "common/model/row_kernels.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "common/model/simd.h"
+#include "common/tensor/aten.h"
 
 namespace retort::model {
 namespace {
-
-// Elements of work worth a thread.
-constexpr int64_t kGrain = 1 << 15;
-constexpr int64_t kColumns = 64;  // Columns of dweight that one thread sums.
-
-int64_t RowGrain(int64_t width) {
-  return std::max<int64_t>(1, kGrain / std::max<int64_t>(width, 1));
-}
-
-struct NormForward {
-  const float* x;
-  const float* weight;
-  float eps;
-  int64_t begin, end, width;
-  float* y;
-  float* rstd;
-
-  template <int kBytes>
-  RETORT_INLINE void Run() const {
-    constexpr int kLanes = kBytes / 4;
-    for (int64_t row = begin; row < end; ++row) {
-      const float* in = x + row * width;
-      float* out = y + row * width;
-      const float mean = simd::Dot<kBytes>(in, in, width) / static_cast<float>(width);
-      const float scale = 1.0f / std::sqrt(mean + eps);
-      if (rstd != nullptr) rstd[row] = scale;
-      int64_t i = 0;
-      for (; i + kLanes <= width; i += kLanes) {
-        simd::Float<kBytes> a, w;
-        simd::Load<kBytes>(in + i, a);
-        simd::Load<kBytes>(weight + i, w);
-        simd::Store<kBytes>(a * scale * w, out + i);
-      }
-      for (; i < width; ++i) out[i] = in[i] * scale * weight[i];
-    }
-  }
-};
-
-struct NormBackward {
-  const float* dy;
-  const float* x;
-  const float* weight;
-  const float* rstd;
-  int64_t begin, end, width;
-  float* dx;
-
-  // dx = r * (dy * w) - x * r^3 / width * sum(dy * w * x)
-  template <int kBytes>
-  RETORT_INLINE void Run() const {
-    constexpr int kLanes = kBytes / 4;
-    for (int64_t row = begin; row < end; ++row) {
-      const float* in = x + row * width;
-      const float* grad = dy + row * width;
-      float* out = dx + row * width;
-      simd::Float<kBytes> sum{};
-      int64_t i = 0;
-      for (; i + kLanes <= width; i += kLanes) {
-        simd::Float<kBytes> g, w, a;
-        simd::Load<kBytes>(grad + i, g);
-        simd::Load<kBytes>(weight + i, w);
-        simd::Load<kBytes>(in + i, a);
-        g = g * w;
-        simd::Store<kBytes>(g, out + i);
-        sum += g * a;
-      }
-      float total = simd::Sum<kBytes>(sum);
-      for (; i < width; ++i) {
-        out[i] = grad[i] * weight[i];
-        total += out[i] * in[i];
-      }
-      const float r = rstd[row];
-      const float slope = r * r * r * total / static_cast<float>(width);
-      for (i = 0; i + kLanes <= width; i += kLanes) {
-        simd::Float<kBytes> g, a;
-        simd::Load<kBytes>(out + i, g);
-        simd::Load<kBytes>(in + i, a);
-        simd::Store<kBytes>(g * r - a * slope, out + i);
-      }
-      for (; i < width; ++i) out[i] = out[i] * r - in[i] * slope;
-    }
-  }
-};
-
-// dweight = sum over rows of dy * x * rstd, rows ascending, columns [begin, end).
-struct NormWeight {
-  const float* dy;
-  const float* x;
-  const float* rstd;
-  int64_t rows, begin, end, width;
-  float* dweight;
-
-  template <int kBytes>
-  RETORT_INLINE void Run() const {
-    constexpr int kLanes = kBytes / 4;
-    float sums[kColumns] = {};
-    const int64_t columns = end - begin;
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* in = x + row * width + begin;
-      const float* grad = dy + row * width + begin;
-      const float scale = rstd[row];
-      int64_t i = 0;
-      for (; i + kLanes <= columns; i += kLanes) {
-        simd::Float<kBytes> g, a, s;
-        simd::Load<kBytes>(grad + i, g);
-        simd::Load<kBytes>(in + i, a);
-        simd::Load<kBytes>(sums + i, s);
-        s += g * (a * scale);
-        simd::Store<kBytes>(s, sums + i);
-      }
-      for (; i < columns; ++i) sums[i] += grad[i] * (in[i] * scale);
-    }
-    std::copy(sums, sums + columns, dweight + begin);
-  }
-};
 
 // sigmoid(x), and x again.
 template <int kBytes>
@@ -166,6 +51,61 @@ struct GluForward {
         LoadPart<kBytes>(gate + width + i, count, u);
         Sigmoid<kBytes>(g, s);
         StorePart<kBytes>(g * s * u, count, y + row * width + i);
+      }
+    }
+  }
+};
+
+// In place: x -> act(x).
+template <int kBytes>
+RETORT_INLINE void Activate(layout::Activation activation, simd::Float<kBytes>& x) {
+  simd::Float<kBytes> s;
+  switch (activation) {
+    case layout::Activation::kSilu:
+      Sigmoid<kBytes>(x, s);
+      x = x * s;
+      return;
+    case layout::Activation::kGeluTanh:
+      // (1 + tanh(u)) / 2 = sigmoid(2 u).
+      s = x * 1.5957691216057308f * (1.0f + 0.044715f * x * x);
+      Sigmoid<kBytes>(s, s);
+      x = x * s;
+      return;
+    case layout::Activation::kGelu: {
+      float lanes[kBytes / 4];
+      simd::Store<kBytes>(x, lanes);
+      for (float& lane : lanes) lane = 0.5f * lane * (1.0f + std::erf(lane * 0.70710678f));
+      simd::Load<kBytes>(lanes, x);
+      return;
+    }
+    case layout::Activation::kRelu:
+      x = x < 0.0f ? simd::Float<kBytes>{} : x;  // A NaN stays one.
+      return;
+  }
+}
+
+struct ActivationKernel {
+  layout::Activation activation;
+  bool gated;
+  const float* x;
+  int64_t begin, end, width;
+  float* y;
+
+  template <int kBytes>
+  RETORT_INLINE void Run() const {
+    constexpr int kLanes = kBytes / 4;
+    const int64_t stride = gated ? 2 * width : width;
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t i = 0; i < width; i += kLanes) {
+        const int64_t count = std::min<int64_t>(kLanes, width - i);
+        simd::Float<kBytes> a, up;
+        LoadPart<kBytes>(x + row * stride + i, count, a);
+        Activate<kBytes>(activation, a);
+        if (gated) {
+          LoadPart<kBytes>(x + row * stride + width + i, count, up);
+          a = a * up;
+        }
+        StorePart<kBytes>(a, count, y + row * width + i);
       }
     }
   }
@@ -225,27 +165,10 @@ struct ExpKernel {
 
 }  // namespace
 
-void RmsNormForward(const float* x, const float* weight, double eps, int64_t rows, int64_t width,
-                    float* y, float* rstd) {
+void ActivationForward(const layout::MlpConfig& mlp, const float* x, int64_t rows, int64_t width,
+                       float* y) {
   at::parallel_for(0, rows, RowGrain(width), [&](int64_t begin, int64_t end) {
-    simd::Dispatch(NormForward{x, weight, static_cast<float>(eps), begin, end, width, y, rstd});
-  });
-}
-
-void RmsNormBackward(const float* dy, const float* x, const float* weight, const float* rstd,
-                     int64_t rows, int64_t width, float* dx, float* dweight) {
-  if (dx != nullptr) {
-    at::parallel_for(0, rows, RowGrain(width), [&](int64_t begin, int64_t end) {
-      simd::Dispatch(NormBackward{dy, x, weight, rstd, begin, end, width, dx});
-    });
-  }
-  if (dweight == nullptr) return;
-  const int64_t blocks = (width + kColumns - 1) / kColumns;
-  at::parallel_for(0, blocks, RowGrain(kColumns * rows), [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t last = std::min(width, (block + 1) * kColumns);
-      simd::Dispatch(NormWeight{dy, x, rstd, rows, block * kColumns, last, width, dweight});
-    }
+    simd::Dispatch(ActivationKernel{mlp.activation, mlp.gated, x, begin, end, width, y});
   });
 }
 

@@ -5,8 +5,9 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/check.h"
+#include "common/base/status_macros.h"
 #include "common/model/row_kernels.h"
+#include "common/model/row_max.h"
 
 namespace retort::model {
 namespace {
@@ -16,6 +17,19 @@ constexpr int64_t kFirstSorted = 64;  // How many of the likeliest top_p sorts a
 
 absl::Status OutOfRange(const char* field, double value, const char* expected) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected ", expected));
+}
+
+bool Contains(const std::vector<int64_t>& ids, int64_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+absl::Status CheckIds(const char* field, absl::Span<const int64_t> ids, int64_t vocab) {
+  for (const int64_t id : ids) {
+    if (id >= 0 && id < vocab) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, " holds id ", id, "; the model has ", vocab));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -36,35 +50,76 @@ absl::Status ValidateFilter(const FilterOptions& options) {
   if (!(options.min_p >= 0 && options.min_p <= 1)) {
     return OutOfRange("min_p", options.min_p, "a number in [0, 1]");
   }
+  for (const std::vector<int64_t>& word : options.bad_words) {
+    if (word.empty()) {
+      return absl::InvalidArgumentError("bad_words holds an empty sequence; expected ids");
+    }
+  }
+  if (options.min_new_tokens < 0) {
+    return OutOfRange("min_new_tokens", options.min_new_tokens, "0 or more");
+  }
   return absl::OkStatus();
 }
 
-bool RowFilter::Apply(absl::Span<const float> logits, int64_t vocab_limit,
-                      absl::Span<const int64_t> context) {
-  scaled_.assign(logits.begin(), logits.end());
-  std::fill(scaled_.begin() + vocab_limit, scaled_.end(), kDropped);
-  if (options_.repetition_penalty != 1.0) Penalize(context);
-  bool valid = true;
-  max_ = kDropped;
-  for (const float x : scaled_) {
-    valid = valid && x <= std::numeric_limits<float>::max();  // Neither NaN nor +infinity.
-    max_ = std::max(max_, x);
+absl::Status ValidateFilter(const FilterOptions& options, int64_t vocab) {
+  RETORT_RETURN_IF_ERROR(ValidateFilter(options));
+  for (const std::vector<int64_t>& word : options.bad_words) {
+    RETORT_RETURN_IF_ERROR(CheckIds("bad_words", word, vocab));
   }
-  if (!valid || max_ == kDropped) return false;
-  if (options_.top_k > 0) TopK();
+  return CheckIds("eos_ids", options.eos_ids, vocab);
+}
+
+absl::Status ValidateMask(const VocabMask& mask, int64_t vocab) {
+  if (mask.limit < 1 || mask.limit > vocab) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the vocabulary's limit is ", mask.limit, "; expected [1, ", vocab, "]"));
+  }
+  int64_t before = -1;
+  for (const int64_t id : mask.excluded) {
+    if (id <= before || id >= mask.limit) {
+      return absl::InvalidArgumentError(absl::StrCat("excluded id ", id, " after ", before,
+                                                     "; expected ascending ids in [0, ", mask.limit,
+                                                     ")"));
+    }
+    before = id;
+  }
+  if (static_cast<int64_t>(mask.excluded.size()) == mask.limit) {
+    return absl::InvalidArgumentError("every id of the vocabulary is excluded");
+  }
+  return absl::OkStatus();
+}
+
+bool RowFilter::Apply(const FilterOptions& options, const VocabMask& mask,
+                      absl::Span<const float> logits, const RowContext& context) {
+  scaled_.assign(logits.begin(), logits.end());
+  temperature_ = options.temperature;
+  Mask(mask);
+  if (options.repetition_penalty != 1.0) Penalize(options.repetition_penalty, context.ids);
+  if (!options.bad_words.empty()) DropBadWords(options, context.ids);
+  if (context.new_tokens < options.min_new_tokens) {
+    for (const int64_t id : options.eos_ids) scaled_[id] = kDropped;
+  }
+  const RowMax max = MaxOfRow(scaled_.data(), static_cast<int64_t>(scaled_.size()));
+  if (!max.finite) return false;
+  max_ = max.value;
+  largest_ = max.index;
+  if (options.top_k > 0) TopK(options.top_k);
   probs_.resize(scaled_.size());
-  total_ = ExpRow(scaled_.data(), scaled_.size(), max_, options_.temperature, probs_.data());
-  if (options_.top_p < 1.0) TopP();
-  if (options_.min_p > 0.0) MinP();
+  total_ = ExpRow(scaled_.data(), scaled_.size(), max_, temperature_, probs_.data());
+  if (options.top_p < 1.0) TopP(options.top_p);
+  if (options.min_p > 0.0) MinP(options.min_p);
   return true;
 }
 
-// Each distinct id of the context once.
-void RowFilter::Penalize(absl::Span<const int64_t> context) {
-  const float penalty = static_cast<float>(options_.repetition_penalty);
+void RowFilter::Mask(const VocabMask& mask) {
+  std::fill(scaled_.begin() + mask.limit, scaled_.end(), kDropped);
+  for (const int64_t id : mask.excluded) scaled_[id] = kDropped;
+}
+
+void RowFilter::Penalize(double factor, absl::Span<const int64_t> context) {
+  const float penalty = static_cast<float>(factor);
   penalized_.assign(scaled_.size(), false);
   for (const int64_t id : context) {
-    RETORT_CHECK(id >= 0 && id < static_cast<int64_t>(scaled_.size())) << "context id " << id;
     if (penalized_[id]) continue;
     penalized_[id] = true;
     float& logit = scaled_[id];
@@ -73,8 +128,19 @@ void RowFilter::Penalize(absl::Span<const int64_t> context) {
   }
 }
 
-void RowFilter::TopK() {
-  const int64_t k = std::min<int64_t>(options_.top_k, scaled_.size());
+void RowFilter::DropBadWords(const FilterOptions& options, absl::Span<const int64_t> context) {
+  for (const std::vector<int64_t>& word : options.bad_words) {
+    const size_t before = word.size() - 1;
+    if (before == 0 && Contains(options.eos_ids, word[0])) continue;
+    if (before > context.size()) continue;
+    if (std::equal(word.begin(), word.end() - 1, context.end() - before)) {
+      scaled_[word.back()] = kDropped;
+    }
+  }
+}
+
+void RowFilter::TopK(int64_t most) {
+  const int64_t k = std::min<int64_t>(most, scaled_.size());
   sorted_ = scaled_;
   std::nth_element(sorted_.begin(), sorted_.begin() + (k - 1), sorted_.end(), std::greater<>());
   const float threshold = sorted_[k - 1];
@@ -86,7 +152,7 @@ void RowFilter::TopK() {
 // Walks from the likeliest down and drops from where the ids before hold top_p: the same as
 // dropping from the least likely up while the cumulative probability is <= 1 - top_p. Ties: the
 // lower id counts as likelier.
-void RowFilter::TopP() {
+void RowFilter::TopP(double top_p) {
   order_.clear();
   for (size_t i = 0; i < probs_.size(); ++i) {
     if (probs_[i] > 0) order_.push_back(static_cast<int32_t>(i));
@@ -95,7 +161,7 @@ void RowFilter::TopP() {
     return probs_[a] != probs_[b] ? probs_[a] > probs_[b] : a < b;
   };
   const int64_t count = static_cast<int64_t>(order_.size());
-  const double target = options_.top_p * total_;
+  const double target = top_p * total_;
   double kept = 0;
   int64_t sorted = 0, at = 0;
   for (; at < count && (at == 0 || kept < target); ++at) {
@@ -110,8 +176,8 @@ void RowFilter::TopP() {
 }
 
 // The largest weight is 1, so a weight is its probability relative to the largest.
-void RowFilter::MinP() {
-  const float threshold = static_cast<float>(options_.min_p);
+void RowFilter::MinP(double min_p) {
+  const float threshold = static_cast<float>(min_p);
   double kept = 0;
   for (float& weight : probs_) {
     if (weight < threshold) weight = 0.0f;
@@ -122,12 +188,8 @@ void RowFilter::MinP() {
 
 float RowFilter::LogProb(int64_t id) const {
   if (probs_[id] == 0.0f) return kDropped;
-  const double scaled = (static_cast<double>(scaled_[id]) - max_) / options_.temperature;
+  const double scaled = (static_cast<double>(scaled_[id]) - max_) / temperature_;
   return static_cast<float>(scaled - std::log(total_));
-}
-
-int64_t RowFilter::Largest() const {
-  return std::max_element(scaled_.begin(), scaled_.end()) - scaled_.begin();
 }
 
 int64_t RowFilter::Draw(double uniform) const {
@@ -141,6 +203,33 @@ int64_t RowFilter::Draw(double uniform) const {
     if (cumulative > target) break;
   }
   return last;  // Rounding can leave the target above the whole sum: then the last id that is left.
+}
+
+void RawRow::Set(absl::Span<const float> logits, const VocabMask& mask) {
+  logits_ = logits.first(mask.limit);
+  if (!mask.excluded.empty()) {
+    kept_.assign(logits_.begin(), logits_.end());
+    for (const int64_t id : mask.excluded) kept_[id] = kDropped;
+    logits_ = kept_;
+  }
+  const float max = MaxOfRow(logits_.data(), mask.limit).value;
+  scratch_.resize(logits_.size());
+  log_sum_ = max + std::log(ExpRow(logits_.data(), mask.limit, max, 1.0, scratch_.data()));
+}
+
+float RawRow::LogProb(int64_t id) const { return static_cast<float>(logits_[id] - log_sum_); }
+
+void RawRow::TopK(int64_t k, std::vector<int64_t>* ids, std::vector<float>* log_probs) {
+  k = std::min<int64_t>(k, logits_.size());
+  order_.resize(logits_.size());
+  for (size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<int32_t>(i);
+  std::partial_sort(order_.begin(), order_.begin() + k, order_.end(), [this](int32_t a, int32_t b) {
+    return logits_[a] != logits_[b] ? logits_[a] > logits_[b] : a < b;
+  });
+  for (int64_t i = 0; i < k; ++i) {
+    ids->push_back(order_[i]);
+    log_probs->push_back(LogProb(order_[i]));
+  }
 }
 
 }  // namespace retort::model

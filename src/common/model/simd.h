@@ -50,6 +50,15 @@ RETORT_INLINE void Store(const Float<kBytes>& from, float* to) {
   std::memcpy(to, &from, kBytes);
 }
 
+// Loads `v` once, where the compiler would read it again from memory for each use. Only with
+// AVX-512, which has the registers.
+template <int kBytes>
+RETORT_INLINE void KeepInRegister([[maybe_unused]] Float<kBytes>& v) {
+#if defined(__x86_64__)
+  if constexpr (kBytes == 64) asm("" : "+v"(v));
+#endif
+}
+
 // The sum of the lanes, halves first.
 template <int kBytes>
 RETORT_INLINE float Sum(const Float<kBytes>& v) {
@@ -147,6 +156,19 @@ RETORT_INLINE void Combine(const float* c, int64_t c_stride, int64_t n, const fl
   if (w + kLanes <= width) {
     CombineBlock<kBytes, 1>(c, c_stride, n, x + w, x_stride, add, y + w);
     w += kLanes;
+  }
+  // Heads of 40 or 72 are no multiple of the widest vector.
+  if constexpr (kBytes == 64) {
+    if (w + 8 <= width) {
+      CombineBlock<32, 1>(c, c_stride, n, x + w, x_stride, add, y + w);
+      w += 8;
+    }
+  }
+  if constexpr (kBytes >= 32) {
+    if (w + 4 <= width) {
+      CombineBlock<16, 1>(c, c_stride, n, x + w, x_stride, add, y + w);
+      w += 4;
+    }
   }
   for (; w < width; ++w) {
     float sum = add ? y[w] : 0.0f;

@@ -4,9 +4,8 @@
 // step's batch.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include "absl/status/statusor.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

@@ -2,10 +2,10 @@
 // old: an older policy version (lag > 0), or truncated sampling.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <map>
 #include <string>
+
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

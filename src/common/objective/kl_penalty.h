@@ -2,10 +2,9 @@
 // Source: intel-extension-for-transformers compute_rewards, _kl_penalty.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

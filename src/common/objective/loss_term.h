@@ -3,11 +3,10 @@
 // micro-batch; each micro-batch divides by the global count, and micro-batches and ranks only add.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <vector>
 
 #include "absl/types/span.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

@@ -4,13 +4,12 @@
 // results. Source: intel-extension-for-transformers ppo_core.py.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

@@ -1,11 +1,10 @@
 #include "common/objective/optimizer.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "common/base/check.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 namespace {

@@ -4,12 +4,11 @@
 //.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

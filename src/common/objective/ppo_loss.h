@@ -16,8 +16,6 @@
 // NaN).
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,6 +23,7 @@
 #include <vector>
 
 #include "common/objective/loss_term.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

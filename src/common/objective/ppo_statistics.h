@@ -3,13 +3,12 @@
 // same.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <map>
 #include <string>
 
 #include "absl/types/span.h"
 #include "common/objective/ppo_loss.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

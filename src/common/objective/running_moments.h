@@ -2,7 +2,7 @@
 // Source: intel-extension-for-transformers RunningMoments.
 #pragma once
 
-#include <ATen/ATen.h>
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

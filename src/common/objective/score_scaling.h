@@ -2,11 +2,10 @@
 // Source: intel-extension-for-transformers PPOTrainer.step.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <optional>
 
 #include "common/objective/running_moments.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

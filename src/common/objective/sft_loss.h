@@ -2,11 +2,10 @@
 // EOS included, over the *global* number of such tokens.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 
 #include "common/objective/loss_term.h"
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

@@ -3,7 +3,7 @@
 // intel-extension-for-transformers logprobs_from_logits, entropy_from_logits.
 #pragma once
 
-#include <ATen/ATen.h>
+#include "common/tensor/aten.h"
 
 namespace retort::objective {
 

@@ -14,7 +14,17 @@ struct AttentionCase {
   const char* name;
   AttentionShape shape;
   std::vector<int64_t> lengths;
+  AttentionRule rule = PlainRule(shape);
 };
+
+AttentionRule With(AttentionRule rule, int64_t window, float soft_cap, int64_t rotary_dim,
+                   bool interleaved = false) {
+  rule.window = window;
+  rule.soft_cap = soft_cap;
+  rule.rotary_dim = rotary_dim;
+  rule.interleaved = interleaved;
+  return rule;
+}
 
 const AttentionCase kCases[] = {
     {"one token", {2, 1, 8}, {1}},
@@ -23,6 +33,15 @@ const AttentionCase kCases[] = {
     {"odd width", {2, 2, 6}, {9, 4}},
     {"longer than a block", {2, 1, 16}, {131, 64}},
     {"empty segment", {2, 2, 8}, {3, 0, 2}},
+    {"window", {4, 2, 16}, {5, 1, 17, 3}, With({.scale = 0.25f}, 4, 0, 16)},
+    {"window of one", {2, 1, 8}, {7, 2}, With({.scale = 0.4f}, 1, 0, 8)},
+    {"window over blocks", {2, 1, 16}, {131, 200}, With({.scale = 0.25f}, 70, 0, 16)},
+    {"window beyond the segment", {2, 2, 8}, {9, 3}, With({.scale = 0.3f}, 50, 0, 8)},
+    {"soft cap", {4, 2, 16}, {5, 33}, With({.scale = 0.5f}, 0, 1.5f, 16)},
+    {"soft cap and window", {2, 2, 12}, {90, 7}, With({.scale = 0.5f}, 9, 2.0f, 12)},
+    {"partial rotary", {3, 3, 12}, {8, 20}, With({.scale = 0.3f}, 0, 0, 6)},
+    {"interleaved partial rotary", {3, 1, 16}, {8, 20}, With({.scale = 0.3f}, 0, 0, 8, true)},
+    {"no rotary, odd width", {2, 2, 7}, {6, 19}, With({.scale = 0.3f}, 0, 0, 0)},
 };
 
 struct Problem {
@@ -37,7 +56,7 @@ struct Problem {
       for (int64_t i = 0; i < length; ++i) p.push_back(i);
     }
     positions = at::tensor(p, at::kLong);
-    RopeTable table({}, c.shape.head_dim, 1024);
+    RopeTable table({}, c.rule.rotary_dim, 1024);
     angles = table.Cover(*std::max_element(c.lengths.begin(), c.lengths.end()));
     qkv = at::randn({offsets.back(), c.shape.qkv_width()}, at::kFloat);
   }
@@ -49,60 +68,16 @@ TEST(AttentionTest, Packed_ValueAndGradients_EqualComposite) {
     const at::Tensor x = problem.qkv.set_requires_grad(true);
     const at::Tensor x64 = x.detach().to(at::kDouble).set_requires_grad(true);
     const at::Tensor y =
-        RopeAttention(x, c.shape, problem.angles, problem.positions, problem.offsets);
-    const at::Tensor y64 = CompositeAttention(x64, c.shape, problem.angles.cos.to(at::kDouble),
-                                              problem.angles.sin.to(at::kDouble), problem.offsets);
+        RopeAttention(x, c.shape, c.rule, problem.angles, problem.positions, problem.offsets);
+    const at::Tensor y64 =
+        CompositeAttention(x64, c.shape, c.rule, problem.angles.cos.to(at::kDouble),
+                           problem.angles.sin.to(at::kDouble), problem.offsets);
     const at::Tensor seed = at::randn_like(y);
     y.backward(seed);
     y64.backward(seed.to(at::kDouble));
     EXPECT_LT(Error(y, y64), 2e-6) << c.name;
     EXPECT_LT(Error(x.grad(), x64.grad()), 5e-6) << c.name;
   }
-}
-
-// A token at a time, in pieces, all at once: the same bits, and the packed forward but for
-// rounding.
-TEST(AttentionTest, Cache_AnyFeeding_EqualBitsAndThePacked) {
-  const AttentionShape shape{4, 2, 16};
-  const AttentionCase c{"cache", shape, {11}};
-  const Problem problem(c);
-  const at::Tensor want =
-      RopeAttention(problem.qkv, shape, problem.angles, problem.positions, problem.offsets);
-  at::Tensor first_got;
-  for (const int64_t piece : {1, 4, 11}) {
-    KvCache cache(shape, /*slots=*/3, /*capacity=*/12);
-    at::Tensor got = at::empty({11, shape.q_width()});
-    for (int64_t first = 0; first < 11; first += piece) {
-      const int64_t rows = std::min<int64_t>(piece, 11 - first);
-      const std::vector<int64_t> slots(rows, 1);
-      cache.Attend(problem.angles.view(),
-                   problem.qkv.const_data_ptr<float>() + first * shape.qkv_width(), slots.data(),
-                   problem.positions.const_data_ptr<int64_t>() + first, rows,
-                   got.mutable_data_ptr<float>() + first * shape.q_width());
-    }
-    EXPECT_LT(Error(got, want), 1e-6) << "pieces of " << piece;
-    if (piece == 1) first_got = got;
-    EXPECT_TRUE(at::equal(got, first_got)) << "pieces of " << piece;
-  }
-}
-
-TEST(AttentionTest, CopyPrefix_OtherSlot_ContinuesTheSame) {
-  const AttentionShape shape{2, 1, 8};
-  const Problem problem({"prefix", shape, {6}});
-  KvCache cache(shape, 2, 6);
-  const std::vector<int64_t> slots(5, 0);
-  at::Tensor out = at::empty({5, shape.q_width()});
-  cache.Attend(problem.angles.view(), problem.qkv.const_data_ptr<float>(), slots.data(),
-               problem.positions.const_data_ptr<int64_t>(), 5, out.mutable_data_ptr<float>());
-  cache.CopyPrefix(0, 1, 5);
-  at::Tensor last[2];
-  for (int64_t slot = 0; slot < 2; ++slot) {
-    last[slot] = at::empty({1, shape.q_width()});
-    cache.Attend(problem.angles.view(), problem.qkv.const_data_ptr<float>() + 5 * shape.qkv_width(),
-                 &slot, problem.positions.const_data_ptr<int64_t>() + 5, 1,
-                 last[slot].mutable_data_ptr<float>());
-  }
-  EXPECT_TRUE(at::equal(last[0], last[1]));
 }
 
 TEST(AttentionTest, Backward_OneOrTwoThreads_EqualBits) {
@@ -112,7 +87,9 @@ TEST(AttentionTest, Backward_OneOrTwoThreads_EqualBits) {
   for (int threads = 1; threads <= 2; ++threads) {
     const tensor::ThreadCount count(threads);
     const at::Tensor x = problem.qkv.detach().set_requires_grad(true);
-    RopeAttention(x, c.shape, problem.angles, problem.positions, problem.offsets).sum().backward();
+    RopeAttention(x, c.shape, c.rule, problem.angles, problem.positions, problem.offsets)
+        .sum()
+        .backward();
     gradients[threads - 1] = x.grad();
   }
   EXPECT_TRUE(at::equal(gradients[0], gradients[1]));

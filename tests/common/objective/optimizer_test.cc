@@ -1,10 +1,9 @@
 #include "common/objective/optimizer.h"
 
-#include <ATen/Parallel.h>
-
 #include <cmath>
 #include <limits>
 
+#include "common/tensor/aten.h"
 #include "gtest/gtest.h"
 
 namespace retort::objective {

@@ -1,10 +1,9 @@
 #include "common/objective/ppo_loss.h"
 
-#include <ATen/core/grad_mode.h>
-
 #include <cmath>
 #include <limits>
 
+#include "common/tensor/aten.h"
 #include "gtest/gtest.h"
 
 namespace retort::objective {

@@ -1,0 +1,329 @@
+#include "common/model/row_linear.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+#include "common/model/simd.h"
+#include "common/tensor/aten.h"
+
+namespace retort::model {
+namespace {
+
+// Multiply-adds worth a thread.
+constexpr int64_t kGrain = int64_t{1} << 17;
+// Bytes of x that stay in the second-level cache while all outputs pass over them.
+constexpr int64_t kRowBytes = 192 << 10;
+// How far ahead of its use a weight is fetched when few rows leave nothing to do but wait for it:
+// the hardware's own prefetch stops at 4 KiB.
+constexpr int64_t kPrefetchBytes = 6144;
+// Outputs of a tile of four rows: as many as the instruction set has registers for their sums.
+template <int kBytes>
+inline constexpr int kManyRows = kBytes == 64 ? 6 : 3;
+// Sums are folded four at a time.
+constexpr int kFold = 4;
+
+typedef float Quad __attribute__((vector_size(16)));
+
+// A vector of 8 or 16 lanes down to 4, halves first.
+template <int kBytes>
+RETORT_INLINE void Narrow(const simd::Float<kBytes>& v, Quad& out) {
+  if constexpr (kBytes == 16) {
+    out = v;
+  } else if constexpr (kBytes == 32) {
+    out = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+  } else {
+    const simd::Float<32> half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                                 __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    Narrow<32>(half, out);
+  }
+}
+
+// The lane sums of four vectors, each halves first: what four simd::Sum give.
+template <int kBytes>
+RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, float* out) {
+  Quad a, b, c, d;
+  Narrow<kBytes>(v[0], a);
+  Narrow<kBytes>(v[1], b);
+  Narrow<kBytes>(v[2], c);
+  Narrow<kBytes>(v[3], d);
+  const Quad ab =
+      __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  const Quad cd =
+      __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  const Quad sums =
+      __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+  simd::Store<16>(sums, out);
+}
+
+// Integer vectors of as many elements as a Float<kBytes> has.
+template <int kBytes>
+struct Bits;
+template <>
+struct Bits<16> {
+  typedef uint16_t Halves __attribute__((vector_size(8)));
+  typedef uint32_t Words __attribute__((vector_size(16)));
+};
+template <>
+struct Bits<32> {
+  typedef uint16_t Halves __attribute__((vector_size(16)));
+  typedef uint32_t Words __attribute__((vector_size(32)));
+};
+template <>
+struct Bits<64> {
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+  typedef uint32_t Words __attribute__((vector_size(64)));
+};
+
+struct Fp32 {
+  using Stored = float;
+  template <int kBytes>
+  static RETORT_INLINE void Load(const float* from, simd::Float<kBytes>& to) {
+    simd::Load<kBytes>(from, to);
+  }
+  static RETORT_INLINE float Widen(float value) { return value; }
+};
+
+struct Bf16 {
+  using Stored = uint16_t;
+  // The upper half of an fp32 number, `kBytes / 4` of them.
+  template <int kBytes>
+  static RETORT_INLINE void Load(const uint16_t* from, simd::Float<kBytes>& to) {
+    typename Bits<kBytes>::Halves halves;
+    std::memcpy(&halves, from, sizeof(halves));
+    const typename Bits<kBytes>::Words words =
+        __builtin_convertvector(halves, typename Bits<kBytes>::Words) << 16;
+    std::memcpy(&to, &words, kBytes);
+  }
+  static RETORT_INLINE float Widen(uint16_t value) {
+    const uint32_t bits = uint32_t{value} << 16;
+    float wide;
+    std::memcpy(&wide, &bits, sizeof(wide));
+    return wide;
+  }
+};
+
+template <typename Type>
+struct LinearKernel {
+  using Stored = typename Type::Stored;
+
+  const float* x;
+  int64_t rows;
+  const Stored* weight;
+  int64_t inputs, outputs;
+  int64_t begin, end;  // Outputs to compute.
+  const float* bias;
+  bool add;
+  float* y;
+
+  template <int kBytes>
+  RETORT_INLINE void Run() const {
+    const int64_t block =
+        std::max<int64_t>(4, kRowBytes / 4 / std::max<int64_t>(1, inputs) / 4 * 4);
+    for (int64_t first = 0; first < rows; first += block) {
+      const int64_t last = std::min(rows, first + block);
+      if (last - first == 1) {
+        Outputs<kBytes, 8>(first, last);
+      } else if (last - first == 2) {
+        Outputs<kBytes, 6>(first, last);
+      } else {
+        Outputs<kBytes, kManyRows<kBytes>>(first, last);
+      }
+    }
+  }
+
+  // All outputs over rows [first, last): each weight row is read once and stays in the first-level
+  // cache while the rows pass over it.
+  template <int kBytes, int kOutputs>
+  RETORT_INLINE void Outputs(int64_t first, int64_t last) const {
+    int64_t o = begin;
+    for (; o + kOutputs <= end; o += kOutputs) Rows<kBytes, kOutputs>(first, last, o);
+    for (; o < end; ++o) Rows<kBytes, 1>(first, last, o);
+  }
+
+  template <int kBytes, int kOutputs>
+  RETORT_INLINE void Rows(int64_t first, int64_t last, int64_t o) const {
+    if constexpr (kOutputs == 8) {
+      return Tile<kBytes, 1, 8, true>(first, o);
+    } else if constexpr (kOutputs > kManyRows<kBytes>) {
+      return Tile<kBytes, 2, kOutputs, true>(first, o);
+    } else {
+      if (last - first == 2) return Tile<kBytes, 2, kOutputs, true>(first, o);
+      int64_t r = first;
+      for (; r + 4 <= last; r += 4) Tile<kBytes, 4, kOutputs, true>(r, o, first, last);
+      if (r + 2 <= last) {
+        Tile<kBytes, 2, kOutputs, false>(r, o);
+        r += 2;
+      }
+      if (r < last) Tile<kBytes, 1, kOutputs, false>(r, o);
+    }
+  }
+
+  // Asks for the weights that will follow. Beyond the matrix it has no effect.
+  //
+  // With one or two rows the weights are the whole work: a fixed way ahead, into the first level.
+  // With more, the next outputs' weights, into the second level, while the rows pass over these:
+  // each tile of four rows asks for its share of them, evenly over its inputs, or the requests of
+  // the first would wait for each other.
+  template <int kBytes, int kRows, int kOutputs>
+  struct Ahead {
+    static constexpr int64_t kLine = 64 / sizeof(Stored);
+    static constexpr int64_t kLanes = kBytes / 4;
+    const Stored* next;   // The line to ask for, of the first output.
+    int64_t every, left;  // Steps between two lines; until the next.
+
+    RETORT_INLINE Ahead(const LinearKernel& kernel, const Stored* w, int64_t r, int64_t first,
+                        int64_t last) {
+      int64_t tiles = 1;
+      if constexpr (kRows <= 2) {
+        next = w + kPrefetchBytes / static_cast<int64_t>(sizeof(Stored));
+      } else {
+        tiles = (last - first) / 4;
+        const int64_t lines = (kernel.inputs + kLine - 1) / kLine;
+        next = w + kOutputs * kernel.inputs + (r - first) / 4 * lines / tiles * kLine;
+      }
+      every = tiles * (kLine / kLanes);
+      left = 1;
+    }
+
+    RETORT_INLINE void Step(int64_t inputs) {
+      if (--left > 0) return;
+      left = every;
+#pragma GCC unroll 8
+      for (int j = 0; j < kOutputs; ++j)
+        __builtin_prefetch(next + j * inputs, 0, kRows <= 2 ? 3 : 2);
+      next += kLine;
+    }
+  };
+
+  // kRows x kOutputs results. Lane l of a result's accumulator sums the inputs l, l + lanes, ... in
+  // ascending order, the last vector padded with zeros; then the lanes are folded. That order is
+  // the same for every tile shape.
+  template <int kBytes, int kRows, int kOutputs, bool kPrefetch>
+  RETORT_INLINE void Tile(int64_t r, int64_t o, int64_t first = 0, int64_t last = 4) const {
+    constexpr int kLanes = kBytes / 4;
+    constexpr int kSums = kRows * kOutputs;
+    constexpr int kPadded = (kSums + kFold - 1) / kFold * kFold;
+    simd::Float<kBytes> sums[kPadded];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPadded; ++i) sums[i] = simd::Float<kBytes>{};
+    const float* in = x + r * inputs;
+    const Stored* w = weight + o * inputs;
+    Ahead<kBytes, kRows, kOutputs> ahead(*this, w, r, first, last);
+    int64_t k = 0;
+    for (; k + kLanes <= inputs; k += kLanes) {
+      if constexpr (kPrefetch) ahead.Step(inputs);
+      Step<kBytes, kRows, kOutputs>(in + k, w + k, sums);
+    }
+    if (k < inputs) Tail<kBytes, kRows, kOutputs>(in + k, w + k, inputs - k, sums);
+    float folded[kPadded];
+#pragma GCC unroll 4
+    for (int i = 0; i < kPadded; i += kFold) FoldFour<kBytes>(sums + i, folded + i);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kOutputs; ++j) Finish(folded[i * kOutputs + j], r + i, o + j);
+    }
+  }
+
+  template <int kBytes, int kRows, int kOutputs>
+  RETORT_INLINE void Step(const float* in, const Stored* w, simd::Float<kBytes>* sums) const {
+    simd::Float<kBytes> wide[kOutputs];
+#pragma GCC unroll 8
+    for (int j = 0; j < kOutputs; ++j) Type::template Load<kBytes>(w + j * inputs, wide[j]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      simd::Float<kBytes> row;
+      simd::Load<kBytes>(in + i * inputs, row);
+      simd::KeepInRegister<kBytes>(row);
+#pragma GCC unroll 8
+      for (int j = 0; j < kOutputs; ++j) sums[i * kOutputs + j] += row * wide[j];
+    }
+  }
+
+  // The last `count` < lanes inputs.
+  template <int kBytes, int kRows, int kOutputs>
+  RETORT_INLINE void Tail(const float* in, const Stored* w, int64_t count,
+                          simd::Float<kBytes>* sums) const {
+    constexpr int kLanes = kBytes / 4;
+    for (int j = 0; j < kOutputs; ++j) {
+      float lanes[kLanes] = {};
+      for (int64_t c = 0; c < count; ++c) lanes[c] = Type::Widen(w[j * inputs + c]);
+      simd::Float<kBytes> wide;
+      simd::Load<kBytes>(lanes, wide);
+      for (int i = 0; i < kRows; ++i) {
+        float values[kLanes] = {};
+        for (int64_t c = 0; c < count; ++c) values[c] = in[i * inputs + c];
+        simd::Float<kBytes> row;
+        simd::Load<kBytes>(values, row);
+        sums[i * kOutputs + j] += row * wide;
+      }
+    }
+  }
+
+  RETORT_INLINE void Finish(float sum, int64_t r, int64_t o) const {
+    if (bias != nullptr) sum += bias[o];
+    float& out = y[r * outputs + o];
+    out = add ? out + sum : sum;
+  }
+};
+
+template <typename Type>
+void RunLinear(const float* x, int64_t rows, const WeightMatrix& weight, const float* bias,
+               LinearMode mode, float* y) {
+  const auto* const data = static_cast<const typename Type::Stored*>(weight.data);
+  // Whole tiles for each thread: 24 is a multiple of every tile's outputs.
+  constexpr int64_t kUnit = 24;
+  const int64_t units = (weight.outputs + kUnit - 1) / kUnit;
+  const int64_t work = kUnit * rows * std::max<int64_t>(1, weight.inputs);
+  at::parallel_for(0, units, std::max<int64_t>(1, kGrain / work), [&](int64_t begin, int64_t end) {
+    simd::Dispatch(LinearKernel<Type>{x, rows, data, weight.inputs, weight.outputs, begin * kUnit,
+                                      std::min(weight.outputs, end * kUnit), bias,
+                                      mode == LinearMode::kAdd, y});
+  });
+}
+
+}  // namespace
+
+WeightMatrix MatrixOf(const at::Tensor& weight) {
+  RETORT_CHECK(weight.dim() == 2 && weight.is_contiguous()) << "weights must be a dense matrix";
+  const bool wide = weight.scalar_type() == at::kFloat;
+  RETORT_CHECK(wide || weight.scalar_type() == at::kBFloat16)
+      << "weights of type " << at::toString(weight.scalar_type());
+  return {weight.const_data_ptr(), wide ? WeightType::kFloat32 : WeightType::kBFloat16,
+          weight.size(0), weight.size(1)};
+}
+
+WeightMatrix OutputRange(const WeightMatrix& weight, int64_t first, int64_t count) {
+  RETORT_CHECK(first >= 0 && count >= 0 && first + count <= weight.outputs)
+      << "outputs " << first << " + " << count << " of " << weight.outputs;
+  const int64_t bytes = weight.type == WeightType::kFloat32 ? 4 : 2;
+  return {static_cast<const char*>(weight.data) + first * weight.inputs * bytes, weight.type, count,
+          weight.inputs};
+}
+
+void WidenRows(const WeightMatrix& weight, float* out) {
+  const int64_t inputs = weight.inputs;
+  at::parallel_for(0, weight.outputs, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, inputs)),
+                   [&](int64_t begin, int64_t end) {
+                     const int64_t first = begin * inputs, count = (end - begin) * inputs;
+                     if (weight.type == WeightType::kFloat32) {
+                       std::copy_n(static_cast<const float*>(weight.data) + first, count,
+                                   out + first);
+                       return;
+                     }
+                     const auto* const from = static_cast<const uint16_t*>(weight.data) + first;
+                     for (int64_t i = 0; i < count; ++i) out[first + i] = Bf16::Widen(from[i]);
+                   });
+}
+
+void RowLinear(const float* x, int64_t rows, const WeightMatrix& weight, const float* bias,
+               LinearMode mode, float* y) {
+  if (rows == 0) return;
+  if (weight.type == WeightType::kFloat32) {
+    RunLinear<Fp32>(x, rows, weight, bias, mode, y);
+  } else {
+    RunLinear<Bf16>(x, rows, weight, bias, mode, y);
+  }
+}
+
+}  // namespace retort::model

@@ -1,0 +1,96 @@
+#include "common/model/decoder.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "common/layout/adapter_layout.h"
+#include "common/model/composite.h"
+#include "common/tensor/aten.h"
+#include "gtest/gtest.h"
+#include "testing/family_configs.h"
+#include "testing/tiny_model.h"
+
+namespace retort::model {
+namespace {
+
+constexpr int64_t kLength = 37;  // Three blocks; every window of the families is shorter.
+
+std::vector<int64_t> Ids(const layout::ModelConfig& config) {
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < kLength; ++i) ids.push_back((i * 11 + 3) % config.vocab_size);
+  return ids;
+}
+
+// Hidden states of all positions, fed `piece` at a time.
+at::Tensor Decode(const Model& model, const std::vector<int64_t>& ids, int64_t piece) {
+  const c10::InferenceMode inference;
+  BlockPool pool(4);
+  Decoder decoder(model, pool.blocks());
+  BlockSequence sequence = *BlockSequence::Open(&pool, kLength);
+  const int64_t width = model.config().embedding_size();
+  at::Tensor all = at::empty({kLength, width});
+  while (sequence.length() < kLength) {
+    const int64_t first = sequence.length();
+    const int64_t count = std::min(piece, kLength - first);
+    sequence.Append(count);
+    DecoderRows rows;
+    for (int64_t i = 0; i < count; ++i) {
+      rows.Add(ids[first + i], first + i, sequence);
+      rows.wanted.push_back(i);
+    }
+    const float* hidden = decoder.Hidden(rows);
+    std::copy_n(hidden, count * width, all.mutable_data_ptr<float>() + first * width);
+  }
+  return all;
+}
+
+void ExpectEqualsPacked(const Model& model, const char* name) {
+  const std::vector<int64_t> ids = Ids(model.config());
+  const at::Tensor want = model.Hidden(Pack({ids}));
+  const at::Tensor got = Decode(model, ids, 1);
+  EXPECT_LT(Error(got, want), 5e-5) << name;
+  for (const int64_t piece : {5, 37}) {
+    EXPECT_TRUE(at::equal(Decode(model, ids, piece), got)) << name << ", pieces of " << piece;
+  }
+}
+
+TEST(DecoderTest, EveryFamily_AnyFeeding_EqualBitsAndThePacked) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    ExpectEqualsPacked(Model(config, tiny::RandomArena(config, false)), family.name);
+  }
+}
+
+TEST(DecoderTest, EveryFamily_WithAnAdapter_EqualsThePacked) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    layout::AdapterConfig options;
+    options.rank = 3;
+    options.alpha = 4.5;
+    options.all_linear = true;
+    const layout::AdapterLayout layout = *layout::AdapterLayoutFor(config, options, false);
+    const tensor::ParameterArena adapter = *tensor::ParameterArena::Allocate(layout.parameters);
+    for (const layout::ParameterEntry& entry : layout.parameters.entries) {
+      adapter.View(entry).normal_(0, 0.2);
+    }
+    ExpectEqualsPacked(Model(config, tiny::RandomArena(config, false), layout, adapter),
+                       family.name);
+  }
+}
+
+TEST(DecoderTest, Logits_EveryFamily_EqualThePacked) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    if (config.task != layout::Task::kCausalLm) continue;
+    const Model model(config, tiny::RandomArena(config, false));
+    const at::Tensor hidden = at::randn({5, config.embedding_size()});
+    Decoder decoder(model, 1);
+    const float* logits = decoder.Logits(hidden.const_data_ptr<float>(), 5);
+    const at::Tensor got = at::empty({5, config.vocab_size});
+    std::copy_n(logits, got.numel(), got.mutable_data_ptr<float>());
+    EXPECT_LT(Error(got, model.Logits(hidden)), 1e-5) << family.name;
+  }
+}
+
+}  // namespace
+}  // namespace retort::model
