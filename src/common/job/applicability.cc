@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/job/policy_adapter.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 
@@ -13,6 +14,8 @@ using google::protobuf::Message;
 
 bool IsSft(const v1::JobSpec& spec) { return spec.algorithm().type() == v1::ALGORITHM_TYPE_SFT; }
 bool HasPath(const v1::JobSpec& spec) { return spec.policy().has_path(); }
+bool HasLoraPath(const v1::JobSpec& spec) { return spec.policy().lora().has_path(); }
+bool TrainsEveryWeight(const v1::JobSpec& spec) { return !UsesAdapter(spec.policy()); }
 bool GeneratesNothing(const v1::JobSpec& spec) { return IsSft(spec) && spec.eval().every() == 0; }
 
 struct Rule {
@@ -25,14 +28,22 @@ constexpr absl::string_view kSamples = "sft samples nothing";
 constexpr absl::string_view kGreedy = "sft generates only for eval, greedily";
 constexpr absl::string_view kNoEval = "sft generates only for eval, and eval.every is 0";
 
+constexpr absl::string_view kAdapterConfig = "the adapter_config.json in policy.lora.path says it";
+
 constexpr Rule kRules[] = {
     {"algorithm.ppo", IsSft, "algorithm.type is sft"},
     {"algorithm.sft", IsPpo, "algorithm.type is ppo"},
     {"algorithm.lag", IsSft, kSamples},
     {"policy.init", HasPath, "policy.path gives the weights"},
+    {"policy.lora", TrainsEveryWeight, "policy.lora.rank is 0"},
+    {"policy.lora.rank", HasLoraPath, kAdapterConfig},
+    {"policy.lora.alpha", HasLoraPath, kAdapterConfig},
+    {"policy.lora.target_modules", HasLoraPath, kAdapterConfig},
+    {"policy.lora.use_rslora", HasLoraPath, kAdapterConfig},
     {"reference", IsSft, "sft measures no KL"},
     {"data.prompts_per_step", IsSft, "sft takes algorithm.sft.batch_size rows a step"},
     {"data.samples_per_prompt", IsSft, kSamples},
+    {"data.last_turn_only", IsPpo, "ppo trains on what it samples"},
     {"rollout.temperature", IsSft, kGreedy},
     {"rollout.top_k", IsSft, kGreedy},
     {"rollout.top_p", IsSft, kGreedy},
@@ -87,7 +98,9 @@ std::string IgnoredKeysList() {
 absl::Status RefuseIgnored(const v1::JobSpec& spec, const FieldPositions& positions) {
   for (const Rule& rule : kRules) {
     if (!rule.ignored(spec)) continue;
+    // Who gives the number that turns a section off may keep the section.
     if (rule.ignored == GeneratesNothing && positions.Has("eval.every")) continue;
+    if (rule.ignored == TrainsEveryWeight && positions.Has("policy.lora.rank")) continue;
     if (!positions.Has(std::string(rule.field))) continue;
     return positions.Error(rule.field, absl::StrCat("would be ignored: ", rule.why, "; remove it"));
   }

@@ -4,10 +4,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/civil_time.h"
 #include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "common/job/policy_adapter.h"
 #include "common/job/schema.h"
 #include "common/job/yaml_tree.h"
+#include "common/layout/adapter_config.h"
 
 namespace retort::job {
 namespace {
@@ -36,6 +39,28 @@ absl::Status CheckPolicy(const v1::JobSpec& spec, const FieldPositions& at) {
   return at.Error("policy.path",
                   "is missing; expected a folder with weights, or policy.init.config for a random "
                   "start");
+}
+
+absl::Status CheckLora(const v1::JobSpec& spec, const FieldPositions& at) {
+  const v1::LoraSpec& lora = spec.policy().lora();
+  if (!UsesAdapter(spec.policy())) return absl::OkStatus();
+  if (lora.dropout() != 0) {
+    return at.Error("policy.lora.dropout",
+                    absl::StrCat("is ", NumberText(lora.dropout()),
+                                 "; expected 0: adapters are trained without dropout"));
+  }
+  if (lora.has_path()) return absl::OkStatus();
+  const auto& targets = lora.target_modules();
+  if (targets.empty() || std::find(targets.begin(), targets.end(), "") != targets.end()) {
+    return at.Error("policy.lora.target_modules",
+                    "has no name, or an empty one; expected names of linear layers, or all-linear");
+  }
+  const bool all = std::find(targets.begin(), targets.end(), layout::kAllLinear) != targets.end();
+  if (all && targets.size() > 1) {
+    return at.Error("policy.lora.target_modules",
+                    "has all-linear among other names; expected all-linear alone, or names only");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckBatch(const v1::JobSpec& spec, const FieldPositions& at) {
@@ -95,6 +120,31 @@ absl::Status CheckPpo(const v1::JobSpec& spec, const FieldPositions& at) {
   return absl::OkStatus();
 }
 
+absl::Status CheckTypes(const v1::JobSpec& spec, const FieldPositions& at) {
+  if (spec.policy().dtype() == v1::DATA_TYPE_BFLOAT16) {
+    return at.Error("policy.dtype",
+                    "is bfloat16, but the policy is trained in float32; expected float32 (a "
+                    "reference may have dtype bfloat16)");
+  }
+  const bool from_files = spec.reference().has_path() || spec.policy().has_path();
+  if (spec.reference().dtype() == v1::DATA_TYPE_BFLOAT16 && !from_files) {
+    return at.Error("reference.dtype",
+                    "is bfloat16, but the reference is the policy's random start, which rounding "
+                    "would change; expected float32");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckData(const v1::JobSpec& spec, const FieldPositions& at) {
+  if (!spec.data().has_template_time()) return absl::OkStatus();
+  absl::CivilSecond time;
+  const std::string& text = spec.data().template_time();
+  if (absl::ParseCivilTime(text, &time)) return absl::OkStatus();
+  return at.Error("data.template_time", absl::StrCat("is \"", Printable(text),
+                                                     "\"; expected a date and time such as "
+                                                     "2026-03-01T09:30:00"));
+}
+
 absl::Status CheckOptimizer(const v1::JobSpec& spec, const FieldPositions& at) {
   const v1::OptimizerSpec& optimizer = spec.optimizer();
   const std::string schedule =
@@ -130,6 +180,9 @@ absl::Status CheckOptimizer(const v1::JobSpec& spec, const FieldPositions& at) {
 absl::Status CheckConsistency(const v1::JobSpec& spec, const FieldPositions& at) {
   RETORT_RETURN_IF_ERROR(CheckName(spec, at));
   RETORT_RETURN_IF_ERROR(CheckPolicy(spec, at));
+  RETORT_RETURN_IF_ERROR(CheckTypes(spec, at));
+  RETORT_RETURN_IF_ERROR(CheckLora(spec, at));
+  RETORT_RETURN_IF_ERROR(CheckData(spec, at));
   if (spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO) {
     RETORT_RETURN_IF_ERROR(CheckPpo(spec, at));
   } else if (spec.algorithm().sft().batch_size() > kMaxRowsPerStep) {

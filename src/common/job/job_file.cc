@@ -14,6 +14,12 @@
 
 namespace retort::job {
 
+void RecordBegin(absl::Time now, v1::JobSpec* spec) {
+  if (spec->data().has_template_time()) return;
+  spec->mutable_data()->set_template_time(
+      absl::FormatCivilTime(absl::ToCivilSecond(now, absl::UTCTimeZone())));
+}
+
 absl::StatusOr<LoadedJob> ParseJob(absl::string_view text, const std::string& source,
                                    const std::string& base_dir,
                                    absl::Span<const std::string> overrides) {

@@ -8,10 +8,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "retort/v1/job.pb.h"
 
 namespace retort::job {
+
+// Writes into the spec what only the beginning of a run knows, so that a resume does the same:
+// data.template_time (UTC), unless the job gives it.
+void RecordBegin(absl::Time now, v1::JobSpec* spec);
 
 // How an error begins: "job.yaml:12:5: data.train"; "--set data.train" says both already.
 std::string PlaceAndKey(absl::string_view where, absl::string_view key);

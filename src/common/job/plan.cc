@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/job/applicability.h"
 #include "common/job/checks.h"
@@ -83,6 +84,18 @@ void PlanImportanceSampling(const v1::JobSpec& spec, Plan* plan) {
   }
 }
 
+void PlanParameters(const PlannedModels& models, Plan* plan) {
+  for (const layout::ParameterEntry& entry : models.policy.entries) {
+    plan->parameters += entry.elements;
+  }
+  for (const layout::ParameterEntry& entry : models.trained.entries) {
+    plan->trainable_parameters += entry.elements;
+    if (entry.role == layout::ParameterRole::kLoraA) ++plan->adapted_matrices;
+  }
+  plan->trainable_bytes = models.trained.total_elements * static_cast<int64_t>(sizeof(float));
+  if (models.adapter.has_value()) plan->adapter_rank = models.adapter->rank;
+}
+
 void AddClusterNotes(const v1::JobSpec& spec, const HostFacts& host, Plan* plan) {
   if (plan->total_threads > host.cores) {
     plan->notes.push_back(
@@ -128,9 +141,7 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec, const FieldPositions& pos
   PlanWork(spec, &plan);
   PlanImportanceSampling(spec, &plan);
   RETORT_ASSIGN_OR_RETURN(const PlannedModels models, PlanModels(spec, positions, &plan.notes));
-  for (const layout::ParameterEntry& entry : models.policy.entries) {
-    plan.parameters += entry.elements;
-  }
+  PlanParameters(models, &plan);
   plan.context = models.config.max_position_embeddings;
   plan.tokenizer_digest = models.tokenizer->digest();
   RETORT_RETURN_IF_ERROR(PlanData(spec, positions, models, &plan));
@@ -145,7 +156,8 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec) {
 
 absl::StatusOr<std::string> PlanCommand(const std::string& path,
                                         absl::Span<const std::string> overrides) {
-  RETORT_ASSIGN_OR_RETURN(const LoadedJob job, LoadJobWithPositions(path, overrides));
+  RETORT_ASSIGN_OR_RETURN(LoadedJob job, LoadJobWithPositions(path, overrides));
+  RecordBegin(absl::Now(), &job.spec);
   RETORT_ASSIGN_OR_RETURN(Plan plan,
                           MakePlan(job.spec, job.positions, ThisHost(job.spec.output().dir())));
   const absl::Status free = CheckOutputDir(job.spec, job.positions);

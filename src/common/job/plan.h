@@ -62,6 +62,10 @@ struct Plan {
   int64_t ring_slot_bytes = 0;
 
   int64_t parameters = 0;  // Elements of the policy, value head included, without padding.
+  int64_t trainable_parameters = 0;  // Of these and an adapter's: those that training changes.
+  int64_t trainable_bytes = 0;       // Their fp32 arena; gradients and each moment are as large.
+  int64_t adapter_rank = 0;          // 0: every parameter is trained.
+  int64_t adapted_matrices = 0;
   int64_t train_rows = 0;
   int64_t validation_rows = 0;
   int64_t longest_prompt = 0;    // Tokens, BOS included, over train and evaluated rows.

@@ -24,13 +24,14 @@ struct Fit {
   const data::Dataset* dataset;
   int64_t rows;        // The first so many are used.
   bool with_response;  // Else the response is yet to be generated.
-  int64_t generated;   // Tokens that follow the text.
+  int64_t generated;   // Tokens that a rollout adds to a prompt.
   int64_t max_tokens;  // Of a whole sequence.
   std::string limit;   // Where max_tokens comes from.
 };
 
 int64_t TextBytes(const Fit& fit, int64_t row) {
   const data::Row& r = fit.dataset->row(row);
+  if (r.is_chat()) return static_cast<int64_t>(r.messages.size() + r.tools.size());
   return static_cast<int64_t>(r.prompt.size() + (fit.with_response ? r.response.size() : 0));
 }
 
@@ -52,54 +53,67 @@ std::vector<int64_t> RowsToCheck(const Fit& fit, std::vector<std::string>* notes
   return rows;
 }
 
-absl::Status CheckLength(const Fit& fit, int64_t row, int64_t text_tokens,
-                         const FieldPositions& at) {
-  if (text_tokens + fit.generated <= fit.max_tokens) return absl::OkStatus();
-  return at.Error(
-      fit.field, absl::StrCat("has ", fit.with_response ? "a row" : "a prompt", " of ", text_tokens,
-                              " tokens at ", fit.dataset->Where(row), "; expected at most ",
-                              fit.max_tokens - fit.generated, " (", fit.limit,
-                              fit.with_response ? " - 1 for EOS)" : " - rollout.max_new_tokens)"));
+// What a row asks for.
+struct RowLength {
+  int64_t prompt = 0;
+  int64_t text = 0;      // All that is in the row.
+  int64_t sequence = 0;  // And what follows it: EOS, or what is yet to be generated.
+};
+
+absl::StatusOr<RowLength> LengthOf(const Fit& fit, const PlannedModels& models, int64_t row) {
+  const data::Row& r = fit.dataset->row(row);
+  RowLength length;
+  if (!fit.with_response) {
+    RETORT_ASSIGN_OR_RETURN(const data::EncodedPrompt prompt, models.rows->Prompt(r));
+    length.prompt = length.text = static_cast<int64_t>(prompt.ids.size());
+    length.sequence = length.text + fit.generated;
+    return length;
+  }
+  RETORT_ASSIGN_OR_RETURN(const data::EncodedExample example, models.rows->Example(r, models.eos));
+  length.prompt = example.prompt_length;
+  length.sequence = static_cast<int64_t>(example.ids.size());
+  length.text = length.sequence - (r.is_chat() ? 0 : 1);
+  return length;
 }
 
-absl::Status ScanRows(const Fit& fit, const v1::JobSpec& spec, const FieldPositions& at,
-                      const text::Tokenizer& tokenizer, Plan* plan) {
+absl::Status CheckLength(const Fit& fit, int64_t row, const RowLength& length,
+                         const FieldPositions& at) {
+  if (length.sequence <= fit.max_tokens) return absl::OkStatus();
+  const int64_t follows = length.sequence - length.text;
+  const char* const what = !fit.with_response ? " - rollout.max_new_tokens"
+                           : follows > 0      ? " - 1 for EOS"
+                                              : "";
+  return at.Error(
+      fit.field, absl::StrCat("has ", fit.with_response ? "a row" : "a prompt", " of ", length.text,
+                              " tokens at ", fit.dataset->Where(row), "; expected at most ",
+                              fit.max_tokens - follows, " (", fit.limit, what, ")"));
+}
+
+absl::Status ScanRows(const Fit& fit, const FieldPositions& at, const PlannedModels& models,
+                      Plan* plan) {
   if (!fit.with_response && fit.generated >= fit.max_tokens) {
     return at.Error("rollout.max_new_tokens",
                     absl::StrCat("is ", fit.generated, "; expected less than ", fit.limit));
   }
   for (const int64_t row : RowsToCheck(fit, &plan->notes)) {
-    const data::Row& r = fit.dataset->row(row);
-    const auto prompt = tokenizer.Encode(r.prompt, /*add_special_tokens=*/false);
-    if (!prompt.ok())
-      return at.Wrap(fit.field, WithContext(prompt.status(), fit.dataset->Where(row)));
-    const int64_t tokens = static_cast<int64_t>(prompt->size()) + (spec.data().add_bos() ? 1 : 0);
-    if (tokens == 0) {
-      return at.Error(fit.field, absl::StrCat("has an empty prompt at ", fit.dataset->Where(row),
-                                              "; expected at least one token, or data.add_bos: "
-                                              "true"));
+    const absl::StatusOr<RowLength> length = LengthOf(fit, models, row);
+    if (!length.ok()) {
+      return at.Wrap(fit.field, WithContext(length.status(), fit.dataset->Where(row)));
     }
-    int64_t sequence = tokens;
-    if (fit.with_response) {
-      const auto response = tokenizer.Encode(r.response, /*add_special_tokens=*/false);
-      if (!response.ok()) {
-        return at.Wrap(fit.field, WithContext(response.status(), fit.dataset->Where(row)));
-      }
-      sequence += static_cast<int64_t>(response->size());
-    }
-    RETORT_RETURN_IF_ERROR(CheckLength(fit, row, sequence, at));
-    plan->longest_prompt = std::max(plan->longest_prompt, tokens);
-    plan->longest_sequence = std::max(plan->longest_sequence, sequence + fit.generated);
+    RETORT_RETURN_IF_ERROR(CheckLength(fit, row, *length, at));
+    plan->longest_prompt = std::max(plan->longest_prompt, length->prompt);
+    plan->longest_sequence = std::max(plan->longest_sequence, length->sequence);
   }
   return absl::OkStatus();
 }
 
+// A conversation of sft teaches its assistant's messages, an answer or none.
 absl::Status CheckResponses(const std::string& field, const data::Dataset& dataset, int64_t rows,
-                            const char* reader, const FieldPositions& at) {
+                            bool sft, const FieldPositions& at) {
   for (int64_t row = 0; row < rows; ++row) {
-    if (dataset.row(row).has_response) continue;
+    if (dataset.row(row).has_response || (sft && dataset.row(row).is_chat())) continue;
     return at.Error(field, absl::StrCat("has no \"answer\" or \"response\" at ", dataset.Where(row),
-                                        ", which ", reader, " needs"));
+                                        ", which ", sft ? "sft" : "exact_match", " needs"));
   }
   return absl::OkStatus();
 }
@@ -110,7 +124,7 @@ absl::Status PlanTrainData(const v1::JobSpec& spec, const FieldPositions& at,
   plan->train_digest = train.digest();
   if (!IsPpo(spec) || HasExactMatch(spec)) {
     RETORT_RETURN_IF_ERROR(
-        CheckResponses("data.train", train, train.size(), IsPpo(spec) ? "exact_match" : "sft", at));
+        CheckResponses("data.train", train, train.size(), /*sft=*/!IsPpo(spec), at));
   }
   const int64_t context = models.config.max_position_embeddings;
   const int64_t micro_batch = spec.optimizer().micro_batch_tokens();
@@ -119,14 +133,20 @@ absl::Status PlanTrainData(const v1::JobSpec& spec, const FieldPositions& at,
   fit.dataset = &train;
   fit.rows = train.size();
   fit.with_response = !IsPpo(spec);
-  fit.generated = IsPpo(spec) ? spec.rollout().max_new_tokens() : 1;
+  fit.generated = IsPpo(spec) ? spec.rollout().max_new_tokens() : 0;
   fit.max_tokens = std::min(context, micro_batch);
   fit.limit = context <= micro_batch ? absl::StrCat("the model's max_position_embeddings ", context)
                                      : absl::StrCat("optimizer.micro_batch_tokens ", micro_batch);
-  RETORT_RETURN_IF_ERROR(ScanRows(fit, spec, at, *models.tokenizer, plan));
+  RETORT_RETURN_IF_ERROR(ScanRows(fit, at, models, plan));
   if (plan->slots_per_step > train.size()) {
     plan->notes.push_back(absl::StrCat("a step draws ", plan->slots_per_step, " rows of ",
                                        train.size(), ": rows repeat inside a step"));
+  }
+  bool chat = false;
+  for (int64_t row = 0; row < train.size() && !chat; ++row) chat = train.row(row).is_chat();
+  if (chat && spec.data().add_bos()) {
+    plan->notes.push_back(
+        "data.add_bos does not concern rows of messages: their chat template writes what it wants");
   }
   return absl::OkStatus();
 }
@@ -150,7 +170,7 @@ absl::Status PlanValidationData(const v1::JobSpec& spec, const FieldPositions& a
       2 + (plan->steps - 1) / every;  // Version 0, each multiple below the last, the last.
   if (HasExactMatch(spec)) {
     RETORT_RETURN_IF_ERROR(
-        CheckResponses("data.validation", *dataset, plan->eval_rows, "exact_match", at));
+        CheckResponses("data.validation", *dataset, plan->eval_rows, /*sft=*/false, at));
   }
   Fit fit;
   fit.field = "data.validation";
@@ -160,7 +180,7 @@ absl::Status PlanValidationData(const v1::JobSpec& spec, const FieldPositions& a
   fit.generated = spec.rollout().max_new_tokens();
   fit.max_tokens = models.config.max_position_embeddings;
   fit.limit = absl::StrCat("the model's max_position_embeddings ", fit.max_tokens);
-  return ScanRows(fit, spec, at, *models.tokenizer, plan);
+  return ScanRows(fit, at, models, plan);
 }
 
 }  // namespace

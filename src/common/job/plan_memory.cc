@@ -64,7 +64,14 @@ class MemoryPlanner {
 
   std::vector<MemoryItem> ScorerMemory() const {
     const layout::ModelConfig& config = models_.config;
-    return {{"weights", Product({models_.reference_elements, kFloatBytes}), false},
+    const bool half = spec_.reference().dtype() == v1::DATA_TYPE_BFLOAT16;
+    // The first weights: a new adapter changes nothing yet, one from a folder does. It stays fp32.
+    const bool adapted = !spec_.reference().has_path() && spec_.policy().lora().has_path();
+    const int64_t adapter = adapted ? models_.trained.published_elements : 0;
+    return {{"weights",
+             Product({models_.reference_elements, half ? 2 : kFloatBytes}) +
+                 Product({adapter, kFloatBytes}),
+             false},
             {"activations (estimate)",
              Product({MicroBatchTokens(), kFloatBytes,
                       ActivationsPerTokenAndLayer(config) + config.vocab_size}),
@@ -75,16 +82,22 @@ class MemoryPlanner {
     const layout::ModelConfig& config = models_.config;
     const int64_t batch = spec_.rollout().max_batch();
     const int64_t length = plan_.longest_prompt + spec_.rollout().max_new_tokens();
-    return {{"KV cache",
-             Product({batch, length, config.num_hidden_layers, 2 * config.num_key_value_heads,
-                      config.head_dim, kFloatBytes}),
-             false},
-            {"logits", Product({batch, config.vocab_size, kFloatBytes}), false}};
+    std::vector<MemoryItem> memory = {
+        {"KV cache",
+         Product({batch, length, config.num_hidden_layers, 2 * config.num_key_value_heads,
+                  config.head_dim, kFloatBytes}),
+         false},
+        {"logits", Product({batch, config.vocab_size, kFloatBytes}), false}};
+    if (models_.adapter.has_value()) {
+      memory.push_back(
+          {"base weights", Product({models_.policy.published_elements, kFloatBytes}), false});
+    }
+    return memory;
   }
 
   std::vector<MemoryItem> LearnerMemory() const {
     const layout::ModelConfig& config = models_.config;
-    const int64_t arena = Product({models_.policy.total_elements, kFloatBytes});
+    const int64_t arena = Product({models_.trained.total_elements, kFloatBytes});
     const bool shared = spec_.cluster().learner().ranks() > 1;
     std::vector<MemoryItem> memory = {
         {"weights", arena, false},
@@ -95,6 +108,12 @@ class MemoryPlanner {
                   Product({ActivationsPerTokenAndLayer(config), config.num_hidden_layers}) +
                       2 * config.vocab_size}),
          false}};
+    if (models_.adapter.has_value()) {
+      memory.push_back(
+          {"base weights", Product({models_.policy.total_elements, kFloatBytes}), false});
+      memory.push_back({"merged model, when the run ends",
+                        Product({models_.policy.published_elements, kFloatBytes}), false});
+    }
     if (plan_.reference_bytes > 0) {
       memory.push_back({"reference log-probs", plan_.reference_bytes, false});
     }
@@ -161,15 +180,19 @@ std::string BytesText(int64_t bytes) {
 absl::Status PlanMemory(const v1::JobSpec& spec, const FieldPositions& at,
                         const PlannedModels& models, const HostFacts& host, Plan* plan) {
   RETORT_RETURN_IF_ERROR(PlanReferenceBytes(spec, at, models, plan));
-  const int64_t model_bytes = Product({models.policy.published_elements, kFloatBytes});
-  const int64_t arena_bytes = Product({models.policy.total_elements, kFloatBytes});
+  const int64_t published_bytes = Product({models.trained.published_elements, kFloatBytes});
+  const int64_t arena_bytes = Product({models.trained.total_elements, kFloatBytes});
+  // An adapter lies beside the model that it is merged into.
+  const int64_t exported = models.policy.published_elements +
+                           (models.adapter.has_value() ? models.trained.published_elements : 0);
+  const int64_t export_bytes = Product({exported, kFloatBytes});
   MemoryPlanner(spec, models, plan).AddRoles();
   if (plan->roles.size() > 1) {
     plan->ring_slots = plan->lag + 2;
-    plan->ring_slot_bytes = model_bytes;
+    plan->ring_slot_bytes = published_bytes;
   }
   // Parameters and both moments, and the older versions that uncommitted rollouts still need.
-  plan->checkpoint_bytes = Product({3, arena_bytes}) + Product({plan->lag, model_bytes});
+  plan->checkpoint_bytes = Product({3, arena_bytes}) + Product({plan->lag, published_bytes});
   int64_t resident = Product({plan->ring_slots, plan->ring_slot_bytes});
   for (const RolePlan& role : plan->roles) {
     resident += Product({role.processes, role.private_bytes()});
@@ -178,7 +201,7 @@ absl::Status PlanMemory(const v1::JobSpec& spec, const FieldPositions& at,
     plan->notes.push_back(absl::StrCat("all processes together want about ", BytesText(resident),
                                        " of memory; this host has ", BytesText(host.memory_bytes)));
   }
-  return CheckDisk(spec, at, host, model_bytes, *plan);
+  return CheckDisk(spec, at, host, export_bytes, *plan);
 }
 
 }  // namespace retort::job

@@ -2,49 +2,18 @@
 
 #include <algorithm>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
-#include "common/base/json.h"
 #include "common/base/status_macros.h"
+#include "common/data/stop_ids.h"
 #include "common/job/applicability.h"
+#include "common/job/policy_adapter.h"
+#include "common/job/schema.h"
+#include "common/layout/adapter_layout.h"
+#include "common/layout/weight_files.h"
 
 namespace retort::job {
 namespace {
-
-constexpr int64_t kMaxIndexBytes = int64_t{64} << 20;
-
-// OK if `folder` has model.safetensors, or an index and every file that it names.
-absl::Status CheckWeightFiles(const std::string& folder) {
-  if (FileExists(folder + "/model.safetensors")) return absl::OkStatus();
-  const std::string path = folder + "/model.safetensors.index.json";
-  if (!FileExists(path)) {
-    return absl::NotFoundError(absl::StrCat(
-        folder,
-        ": no model.safetensors and no model.safetensors.index.json; expected a Hugging "
-        "Face folder with weights"));
-  }
-  RETORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
-  RETORT_ASSIGN_OR_RETURN(const Json index, ParseJson(text, path));
-  const bool has_map =
-      index.is_object() && index.contains("weight_map") && index["weight_map"].is_object();
-  if (!has_map) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": no \"weight_map\"; expected an object"));
-  }
-  for (const auto& [tensor, file] : index["weight_map"].items()) {
-    const std::string name = file.is_string() ? file.get<std::string>() : "";
-    if (name.empty() || absl::StrContains(name, "/")) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": tensor ", tensor, " has no file name; expected one in the folder"));
-    }
-    if (!FileExists(absl::StrCat(folder, "/", name))) {
-      return absl::NotFoundError(absl::StrCat(folder, "/", name, ": missing, but ", path,
-                                              " names it; copy the model again"));
-    }
-  }
-  return absl::OkStatus();
-}
 
 absl::Status CheckVocabulary(const PlannedModels& models, const std::string& field,
                              const FieldPositions& at, std::vector<std::string>* notes) {
@@ -76,35 +45,38 @@ absl::Status CheckSpecialTokens(const v1::JobSpec& spec, const PlannedModels& mo
                     "is true, but the model names no BOS token; set bos_token_id in "
                     "config.json or add_bos: false");
   }
-  if (!models.config.eos_token_ids.empty()) return absl::OkStatus();
+  // A row of sft that needs EOS says so itself: a conversation does not.
+  if (!IsPpo(spec) || !data::StopIdsOf(models.config, *models.tokenizer).empty()) {
+    return absl::OkStatus();
+  }
   const bool needs_eos =
       std::any_of(spec.rewards().begin(), spec.rewards().end(), [](const v1::RewardSpec& reward) {
         return reward.has_exact_match() && reward.exact_match().require_eos();
       });
-  if (!IsPpo(spec) || needs_eos) {
-    return at.Error(field, absl::StrCat("has no EOS token, which ",
-                                        IsPpo(spec) ? "exact_match needs" : "sft trains on",
-                                        "; set eos_token_id in config.json"));
+  if (needs_eos) {
+    return at.Error(field,
+                    "has no EOS token, which exact_match needs; set eos_token_id in config.json");
   }
   notes->push_back("the model has no EOS token: every sample ends at rollout.max_new_tokens");
   return absl::OkStatus();
 }
 
-// Elements of the reference's weights.
+// Elements of the reference's weights, an adapter's left out.
 absl::StatusOr<int64_t> PlanReference(const v1::JobSpec& spec, const FieldPositions& at,
                                       const PlannedModels& models,
                                       std::vector<std::string>* notes) {
   const std::string field = "reference.path";
   if (!spec.reference().has_path()) return models.policy.published_elements;
   const std::string& folder = spec.reference().path();
-  const auto config = layout::LoadModelConfig(folder);
+  const auto config = layout::LoadCausalConfig(folder);
   if (!config.ok()) return at.Wrap(field, config.status());
-  RETORT_RETURN_IF_ERROR(at.Wrap(field, CheckWeightFiles(folder)));
+  const layout::ParameterLayout layout = layout::LayoutFor(*config, /*value_head=*/false);
   if (config->vocab_size != models.config.vocab_size) {
     return at.Error(
         field, absl::StrCat("has a vocabulary of ", config->vocab_size, " but the policy one of ",
                             models.config.vocab_size, "; expected models with one tokenizer"));
   }
+  RETORT_RETURN_IF_ERROR(at.Wrap(field, layout::ResolveWeights(folder, layout).status()));
   if (!FileExists(folder + "/tokenizer.json")) {
     notes->push_back("the reference has no tokenizer.json; it is taken to use the policy's");
   } else {
@@ -116,7 +88,35 @@ absl::StatusOr<int64_t> PlanReference(const v1::JobSpec& spec, const FieldPositi
           "the same ids");
     }
   }
-  return layout::LayoutFor(*config, /*value_head=*/false).published_elements;
+  return layout.published_elements;
+}
+
+// What is trained: the policy itself, or an adapter of it.
+absl::Status PlanTrained(const v1::JobSpec& spec, const FieldPositions& at, PlannedModels* models,
+                         std::vector<std::string>* notes) {
+  const v1::LoraSpec& lora = spec.policy().lora();
+  const std::string field = lora.has_path() ? "policy.lora.path" : "policy.lora.target_modules";
+  auto adapter = AdapterOf(spec.policy());
+  if (!adapter.ok()) return at.Wrap(field, adapter.status());
+  models->adapter = *std::move(adapter);
+  models->trained = models->policy;
+  if (!models->adapter.has_value()) return absl::OkStatus();
+  if (!lora.has_path()) {
+    RETORT_RETURN_IF_ERROR(at.Wrap(field, layout::CheckTargets(models->config, *models->adapter)));
+  }
+  auto layout = layout::AdapterLayoutFor(models->config, *models->adapter, IsPpo(spec));
+  if (!layout.ok()) return at.Wrap(field, layout.status());
+  models->trained = std::move(layout->parameters);
+  if (!spec.policy().has_path()) {
+    notes->push_back("policy.lora adapts a model of random weights, which stay as they are drawn");
+  }
+  if (!lora.has_path()) return absl::OkStatus();
+  if (models->adapter->dropout > 0) {
+    notes->push_back(absl::StrCat("the adapter was trained with lora_dropout ",
+                                  NumberText(models->adapter->dropout),
+                                  "; here it is trained without"));
+  }
+  return at.Wrap(field, layout::ResolveAdapter(lora.path(), models->trained).status());
 }
 
 }  // namespace
@@ -127,16 +127,22 @@ absl::StatusOr<PlannedModels> PlanModels(const v1::JobSpec& spec, const FieldPos
   const std::string field = trained ? "policy.path" : "policy.init.config";
   const std::string& folder = trained ? spec.policy().path() : spec.policy().init().config();
   PlannedModels models;
-  auto config = layout::LoadModelConfig(folder);
+  auto config = layout::LoadCausalConfig(folder);
   if (!config.ok()) return at.Wrap(field, config.status());
   models.config = *std::move(config);
+  models.policy = layout::LayoutFor(models.config, /*value_head=*/IsPpo(spec));
   auto tokenizer = text::Tokenizer::Load(folder);
   if (!tokenizer.ok()) return at.Wrap(field, tokenizer.status());
   models.tokenizer = *std::move(tokenizer);
-  if (trained) RETORT_RETURN_IF_ERROR(at.Wrap(field, CheckWeightFiles(folder)));
+  if (trained) {
+    RETORT_RETURN_IF_ERROR(at.Wrap(field, layout::ResolveWeights(folder, models.policy).status()));
+  }
+  RETORT_RETURN_IF_ERROR(PlanTrained(spec, at, &models, notes));
   RETORT_RETURN_IF_ERROR(CheckVocabulary(models, field, at, notes));
   RETORT_RETURN_IF_ERROR(CheckSpecialTokens(spec, models, field, at, notes));
-  models.policy = layout::LayoutFor(models.config, /*value_head=*/IsPpo(spec));
+  RETORT_ASSIGN_OR_RETURN(
+      models.rows, data::RowEncoder::Make(folder, models.tokenizer, models.config, spec.data()));
+  models.eos = data::EosOf(*models.tokenizer, data::StopIdsOf(models.config, *models.tokenizer));
   if (IsPpo(spec)) {
     RETORT_ASSIGN_OR_RETURN(models.reference_elements, PlanReference(spec, at, models, notes));
   }

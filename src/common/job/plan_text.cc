@@ -39,6 +39,14 @@ std::string RolloutText(const Plan& plan) {
       "; importance sampling ", plan.importance_sampling ? "applied" : "not applied");
 }
 
+std::string TrainedText(const Plan& plan) {
+  const std::string bytes =
+      absl::StrCat(plan.trainable_parameters, " parameters, ", BytesText(plan.trainable_bytes));
+  if (plan.adapter_rank == 0) return bytes;
+  return absl::StrCat(bytes, ": LoRA of rank ", plan.adapter_rank, " on ", plan.adapted_matrices,
+                      " matrices; the model stays as it is");
+}
+
 std::string EvaluationText(const Plan& plan) {
   if (plan.evaluations == 0) return "none";
   return absl::StrCat(plan.evaluations, " of ", plan.eval_rows, " rows in ", plan.eval_bundles,
@@ -74,6 +82,7 @@ std::string Describe(const Plan& plan) {
   if (plan.bundles_per_step > 0) Line("rollouts", RolloutText(plan), &out);
   Line("evaluations", EvaluationText(plan), &out);
   Line("model", absl::StrCat(plan.parameters, " parameters"), &out);
+  Line("trained", TrainedText(plan), &out);
   if (plan.ring_slots > 0) {
     Line("weight ring",
          absl::StrCat(plan.ring_slots, " versions x ", BytesText(plan.ring_slot_bytes),

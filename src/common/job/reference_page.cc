@@ -18,11 +18,11 @@ constexpr char kIntroduction[] = R"(# The job file
 
 Generated from `proto/retort/v1/job.proto`; a test keeps it equal.
 
-A job is one YAML file. A method reads the sections that it needs and refuses those that it would ignore; unknown
-and duplicate keys are refused with file, line and column. A key that is left out gets its default. Paths are
-relative to the job file. Anchors, aliases and tags are not supported. `--set a.b.c=value` on the command line
-replaces one value (an entry of a list by its number: `--set rewards.0.weight=2`) and meets the same checks.
-`retort plan FILE` shows what a job would run.
+A job is one YAML file. A method reads the sections that it needs and refuses those that it would ignore; unknown and
+duplicate keys are refused with file, line and column. A key that is left out gets its default. Paths are relative to
+the job file. A list of strings may be written as one string. Anchors, aliases and tags are not supported.
+`--set a.b.c=value` on the command line replaces one value (an entry of a list by its number:
+`--set rewards.0.weight=2`) and meets the same checks. `retort plan FILE` shows what a job would run.
 
 "required" keys have no default. "null" leaves an optional key unset.
 )";

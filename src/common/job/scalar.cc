@@ -148,4 +148,8 @@ std::string ScalarText(const Message& message, const FieldDescriptor* field) {
   }
 }
 
+std::string ScalarText(const Message& message, const FieldDescriptor* field, int entry) {
+  return QuotedText(message.GetReflection()->GetRepeatedString(message, field, entry));
+}
+
 }  // namespace retort::job

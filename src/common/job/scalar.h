@@ -18,4 +18,8 @@ bool SetScalar(const std::string& text, const google::protobuf::FieldDescriptor*
 std::string ScalarText(const google::protobuf::Message& message,
                        const google::protobuf::FieldDescriptor* field);
 
+// The same of one entry of a list of strings.
+std::string ScalarText(const google::protobuf::Message& message,
+                       const google::protobuf::FieldDescriptor* field, int entry);
+
 }  // namespace retort::job

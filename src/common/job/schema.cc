@@ -88,6 +88,7 @@ std::string TypeName(const FieldDescriptor* field) {
     case FieldDescriptor::CPPTYPE_ENUM:
       return absl::StrCat("one of ", absl::StrJoin(EnumNames(field->enum_type()), ", "));
     case FieldDescriptor::CPPTYPE_STRING:
+      if (field->is_repeated()) return "list of strings";
       return DocOf(field).path() ? "path" : "string";
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return field->is_repeated() ? "list of sections" : "section";

@@ -33,7 +33,7 @@ const google::protobuf::EnumValueDescriptor* FindEnumValue(
     const google::protobuf::EnumDescriptor* type, absl::string_view name);  // Or null.
 
 // "integer", "number", "true or false", "string", "path", "one of sft, ppo", "section", "list of
-// sections".
+// sections", "list of strings".
 std::string TypeName(const google::protobuf::FieldDescriptor* field);
 
 // ">= 1 and <= 16", "" without bounds.

@@ -48,8 +48,10 @@ class SpecReader {
                          const FieldDescriptor* field, Message* message);
   absl::Status ReadList(const YamlNode& node, const std::string& path, const FieldDescriptor* field,
                         Message* message);
-  absl::Status ReadString(const YamlNode& node, const std::string& path,
-                          const FieldDescriptor* field, Message* message);
+  absl::Status ReadListEntry(const YamlNode& node, const std::string& path,
+                             const FieldDescriptor* field, Message* message);
+  absl::StatusOr<std::string> ReadString(const YamlNode& node, const std::string& path,
+                                         const FieldDescriptor* field) const;
   absl::Status FillDefault(const std::string& where, const std::string& path,
                            const FieldDescriptor* field, Message* message);
 
@@ -182,7 +184,9 @@ absl::Status SpecReader::ReadField(const YamlNode& node, const std::string& path
   if (node.kind == Kind::kNull && field->has_optional_keyword()) return absl::OkStatus();
   if (node.kind == Kind::kScalar) {
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
-      return ReadString(node, path, field, message);
+      RETORT_ASSIGN_OR_RETURN(const std::string value, ReadString(node, path, field));
+      message->GetReflection()->SetString(message, field, value);
+      return absl::OkStatus();
     }
     if (!node.quoted && SetScalar(node.text, field, message)) return absl::OkStatus();
   }
@@ -195,7 +199,8 @@ absl::Status SpecReader::ReadField(const YamlNode& node, const std::string& path
 
 absl::Status SpecReader::ReadList(const YamlNode& node, const std::string& path,
                                   const FieldDescriptor* field, Message* message) {
-  RETORT_CHECK(field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) << field->full_name();
+  const bool strings = field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+  if (strings && node.kind == Kind::kScalar) return ReadListEntry(node, path, field, message);
   if (node.kind != Kind::kSequence) {
     return ErrorAt(node.where, path,
                    absl::StrCat("is ", node.Describe(), "; expected ", ExpectedText(field)));
@@ -206,21 +211,34 @@ absl::Status SpecReader::ReadList(const YamlNode& node, const std::string& path,
         absl::StrCat("has ", node.items.size(), " entries; expected at most ", kMaxListEntries));
   }
   for (size_t i = 0; i < node.items.size(); ++i) {
-    const YamlNode& item = node.items[i];
     const std::string key = Join(path, absl::StrCat(i));
-    if (item.kind != Kind::kMap) {
-      return ErrorAt(item.where, key,
-                     absl::StrCat("is ", item.Describe(), "; expected a section (key: value)"));
-    }
-    positions_->Set(key, item.where);
-    Message* entry = message->GetReflection()->AddMessage(message, field);
-    RETORT_RETURN_IF_ERROR(ReadMessage(&item, item.where, key, entry));
+    positions_->Set(key, node.items[i].where);
+    RETORT_RETURN_IF_ERROR(ReadListEntry(node.items[i], key, field, message));
   }
   return absl::OkStatus();
 }
 
-absl::Status SpecReader::ReadString(const YamlNode& node, const std::string& path,
-                                    const FieldDescriptor* field, Message* message) {
+absl::Status SpecReader::ReadListEntry(const YamlNode& node, const std::string& path,
+                                       const FieldDescriptor* field, Message* message) {
+  const google::protobuf::Reflection* reflection = message->GetReflection();
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    if (node.kind != Kind::kScalar) {
+      return ErrorAt(node.where, path, absl::StrCat("is ", node.Describe(), "; expected a string"));
+    }
+    RETORT_ASSIGN_OR_RETURN(const std::string value, ReadString(node, path, field));
+    reflection->AddString(message, field, value);
+    return absl::OkStatus();
+  }
+  RETORT_CHECK(field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) << field->full_name();
+  if (node.kind != Kind::kMap) {
+    return ErrorAt(node.where, path,
+                   absl::StrCat("is ", node.Describe(), "; expected a section (key: value)"));
+  }
+  return ReadMessage(&node, node.where, path, reflection->AddMessage(message, field));
+}
+
+absl::StatusOr<std::string> SpecReader::ReadString(const YamlNode& node, const std::string& path,
+                                                   const FieldDescriptor* field) const {
   std::string value = node.text;
   if (value.size() > static_cast<size_t>(kMaxStringBytes)) {
     return ErrorAt(node.where, path,
@@ -236,9 +254,7 @@ absl::Status SpecReader::ReadString(const YamlNode& node, const std::string& pat
   if (value.empty() && (is_path || DocOf(field).required())) {
     return ErrorAt(node.where, path, absl::StrCat("is empty; expected ", ExpectedText(field)));
   }
-  if (is_path) value = ResolvePath(base_dir_, value);
-  message->GetReflection()->SetString(message, field, value);
-  return absl::OkStatus();
+  return is_path ? ResolvePath(base_dir_, value) : value;
 }
 
 }  // namespace

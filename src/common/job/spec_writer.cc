@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/job/applicability.h"
 #include "common/job/job_file.h"
 #include "common/job/scalar.h"
@@ -31,7 +32,9 @@ class SpecWriter {
       const bool section = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
       if (section && !repeated && !message.GetReflection()->HasField(message, field)) continue;
       absl::StrAppend(&out_, indent, field->name(), ":");
-      if (repeated) {
+      if (repeated && !section) {
+        WriteStrings(message, field);
+      } else if (repeated) {
         WriteList(message, field, key, indent);
       } else if (section) {
         out_ += '\n';
@@ -40,6 +43,14 @@ class SpecWriter {
         absl::StrAppend(&out_, " ", ScalarText(message, field), "\n");
       }
     }
+  }
+
+  void WriteStrings(const Message& message, const FieldDescriptor* field) {
+    std::vector<std::string> entries;
+    for (int i = 0; i < message.GetReflection()->FieldSize(message, field); ++i) {
+      entries.push_back(ScalarText(message, field, i));
+    }
+    absl::StrAppend(&out_, " [", absl::StrJoin(entries, ", "), "]\n");
   }
 
   void WriteList(const Message& message, const FieldDescriptor* field, const std::string& path,

@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "common/job/job_text.h"
+#include "common/job/parse_fixture.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
@@ -19,22 +21,28 @@ using google::protobuf::util::MessageDifferencer;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-v1::JobSpec Load(const std::string& text, const std::vector<std::string>& overrides = {}) {
-  const auto job = ParseJob(text, "job.yaml", "/base", overrides);
-  EXPECT_TRUE(job.ok()) << job.status();
-  return job.ok() ? job->spec : v1::JobSpec();
-}
-
-std::string ErrorOf(const std::string& text, const std::vector<std::string>& overrides = {}) {
-  const auto job = ParseJob(text, "job.yaml", "/base", overrides);
-  if (job.ok()) return "accepted";
-  EXPECT_EQ(job.status().code(), absl::StatusCode::kInvalidArgument);
-  return std::string(job.status().message());
-}
-
 std::string Replace(const std::string& text, const std::string& from, const std::string& to) {
   EXPECT_THAT(text, HasSubstr(from));
   return absl::StrReplaceAll(text, {{from, to}});
+}
+
+TEST(JobFileTest, RecordBegin_TheTimeUnlessTheJobGivesOne) {
+  v1::JobSpec spec = Load(kPpoJob);
+  EXPECT_FALSE(spec.data().has_template_time());
+  RecordBegin(absl::FromUnixSeconds(1772357400), &spec);
+  EXPECT_EQ(spec.data().template_time(), "2026-03-01T09:30:00");
+  RecordBegin(absl::FromUnixSeconds(1872357400), &spec);
+  EXPECT_EQ(spec.data().template_time(), "2026-03-01T09:30:00");
+  // What a resume or a second run from RUN/job.yaml reads.
+  EXPECT_EQ(Load(JobToYaml(spec)).data().template_time(), "2026-03-01T09:30:00");
+}
+
+TEST(JobFileTest, Parse_TemplateTimeThatIsNone_Refused) {
+  for (const char* time : {"today", "2026-13-01T00:00:00", "2026-03-01", "''"}) {
+    EXPECT_THAT(ErrorOf(kPpoJob, {absl::StrCat("data.template_time=", time)}),
+                HasSubstr("expected a date and time such as 2026-03-01T09:30:00"))
+        << time;
+  }
 }
 
 TEST(JobFileTest, Parse_ShortPpoJob_DefaultsFilledIn) {
@@ -320,44 +328,6 @@ TEST(JobFileTest, Parse_ValuesThatContradict_FieldToChange) {
               HasSubstr("algorithm.sft.batch_size is 2000000; expected at most 1000000"));
 }
 
-TEST(JobFileTest, Parse_Overrides_ReplaceAddAndLastWins) {
-  const v1::JobSpec spec =
-      Load(kPpoJob, {"seed=7", "algorithm.ppo.gamma=0.5", "algorithm.ppo.lam=0.25", "seed=8",
-                     "rewards.1.weight=2", "eval={every: 4}", "data.validation=a=b.jsonl",
-                     "optimizer.max_grad_norm=", "rewards.0={type: regex, pattern: x}"});
-  EXPECT_EQ(spec.seed(), 8u);
-  EXPECT_EQ(spec.algorithm().ppo().gamma(), 0.5);
-  EXPECT_EQ(spec.algorithm().ppo().lam(), 0.25);
-  EXPECT_EQ(spec.rewards(1).weight(), 2.0);
-  EXPECT_EQ(spec.rewards(0).regex().pattern(), "x");
-  EXPECT_EQ(spec.eval().every(), 4);
-  EXPECT_EQ(spec.data().validation(), "/base/a=b.jsonl");
-  EXPECT_FALSE(spec.optimizer().has_max_grad_norm());
-}
-
-TEST(JobFileTest, Parse_BadOverride_SaysSetAndKey) {
-  struct Case {
-    const char *given, *want;
-  };
-  const Case cases[] = {
-      {"algorithm.steps", "--set algorithm.steps: no \"=\"; expected a.b.c=value"},
-      {"=3", "--set : a part of the key is empty"},
-      {"a..b=3", "--set a..b: a part of the key is empty"},
-      {"algorithm.steps=0", "--set algorithm.steps is 0; expected an integer >= 1"},
-      {"algorithm.stpes=3", "--set algorithm.stpes is not a known key"},
-      {"algorithm.steps.x=3", "--set algorithm.steps.x: \"x\" lies inside the value 60"},
-      {"rewards.2.weight=3",
-       "--set rewards.2.weight: \"2\" is no entry of the list; expected 0 to 1"},
-      {"rewards.x=3", "--set rewards.x: \"x\" is no entry of the list"},
-      {"name=[", "--set name: not YAML: "},
-      {"name=&a b", "--set name: anchor &a is not supported"},
-      {"name=a\x01", "--set name: a control character"},
-      {"a\xff\nb", "--set a\\xff\\nb: no \"=\""},
-      {"nope.a.b=1", "--set nope.a.b: nope is not a known key"},
-  };
-  for (const Case& c : cases) EXPECT_THAT(ErrorOf(kPpoJob, {c.given}), StartsWith(c.want));
-}
-
 TEST(JobFileTest, LoadJob_File_PathsRelativeToItsFolder) {
   const std::string folder = testing::TempDir() + "/job_file_test";
   ASSERT_TRUE(MakeDirectories(folder).ok());
@@ -371,7 +341,7 @@ TEST(JobFileTest, LoadJob_File_PathsRelativeToItsFolder) {
 
 TEST(JobFileTest, LoadJob_EveryExample_Accepted) {
   const char* source = std::getenv("RETORT_SOURCE_DIR");
-  if (source == nullptr) GTEST_SKIP() << "RETORT_SOURCE_DIR is not set (ctest sets it)";
+  ASSERT_NE(source, nullptr) << "RETORT_SOURCE_DIR is not set; run this through ctest";
   int loaded = 0;
   for (const auto& entry :
        std::filesystem::recursive_directory_iterator(std::string(source) + "/examples")) {

@@ -61,9 +61,9 @@ algorithm:
     value_learning_rate_scale: 2.5
     importance_sampling: token_truncate
     importance_sampling_cap: 3
-policy: {path: /models/start, dtype: float32}
-reference: {path: ../ref}
-data: {train: a b.jsonl, validation: "v\u00e9\t.jsonl", prompts_per_step: 16, samples_per_prompt: 2, shuffle: false, add_bos: true}
+policy: {path: /models/start, dtype: float32, lora: {rank: 4, alpha: 16, target_modules: [q_proj, "mlp.down_proj"], use_rslora: true}}
+reference: {path: ../ref, dtype: bfloat16}
+data: {train: a b.jsonl, validation: "v\u00e9\t.jsonl", prompts_per_step: 16, samples_per_prompt: 2, shuffle: false, add_bos: true, template_time: "2026-03-01T09:30:00"}
 rollout: {max_new_tokens: 9, temperature: 0.7, top_k: 8, top_p: 0.9, bundle_prompts: 4, max_batch: 16}
 rewards:
   - {type: regex, pattern: "a\"b\\d+ #: é", weight: -1}

@@ -1,18 +1,10 @@
-#include "common/job/plan.h"
-
-#include <unistd.h>
-
-#include <fstream>
+// What a plan counts, and which jobs have none: their files and numbers do not fit together.
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "common/base/file.h"
-#include "common/job/job_text.h"
-#include "common/text/tokenizer_fixture.h"
+#include "common/job/plan_fixture.h"
 #include "gmock/gmock.h"
-#include "gtest/gtest.h"
 
 namespace retort::job {
 namespace {
@@ -21,64 +13,6 @@ using testing::AllOf;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-constexpr char kConfig[] = R"({"model_type": "llama", "vocab_size": 301, "hidden_size": 16,
-  "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-  "num_key_value_heads": 2, "hidden_act": "silu", "max_position_embeddings": 64,
-  "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false, "bos_token_id": 299,
-  "eos_token_id": 300})";
-
-// A folder with a model, data and the jobs of job_text.h.
-class PlanTest : public testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = ResolvePath(testing::TempDir(), absl::StrCat("plan_test.", getpid()));
-    ASSERT_TRUE(RemoveRecursively(folder_).ok());
-    for (const char* model : {"models/start", "models/tiny", "models/ref"}) {
-      ASSERT_TRUE(MakeDirectories(absl::StrCat(folder_, "/", model)).ok());
-      Write(absl::StrCat(model, "/config.json"), kConfig);
-      Write(absl::StrCat(model, "/tokenizer.json"), text::ByteLevelFile().dump());
-    }
-    Write("models/start/model.safetensors", "weights");
-    Write("models/ref/model.safetensors", "weights");
-    std::string rows;
-    for (int i = 0; i < 20; ++i) {
-      absl::StrAppend(&rows, "{\"prompt\": \"", std::string(1 + i % 5, 'x'),
-                      "=\", \"answer\": \"yz\"}\n");
-    }
-    Write("train.jsonl", rows);
-    Write("validation.jsonl", rows);
-  }
-  void TearDown() override { ASSERT_TRUE(RemoveRecursively(folder_).ok()); }
-
-  void Write(const std::string& name, const std::string& contents) {
-    std::ofstream(absl::StrCat(folder_, "/", name)) << contents;
-  }
-  void WriteConfig(const std::string& model, const std::string& from, const std::string& to) {
-    std::string config = kConfig;
-    ASSERT_NE(config.find(from), std::string::npos);
-    config.replace(config.find(from), from.size(), to);
-    Write(absl::StrCat("models/", model, "/config.json"), config);
-  }
-
-  absl::StatusOr<Plan> Make(const std::string& text, std::vector<std::string> overrides = {}) {
-    const auto job = ParseJob(text, "job.yaml", folder_, overrides);
-    if (!job.ok()) return job.status();
-    return MakePlan(job->spec, job->positions, host_);
-  }
-  Plan Planned(const std::string& text, std::vector<std::string> overrides = {}) {
-    const auto plan = Make(text, std::move(overrides));
-    EXPECT_TRUE(plan.ok()) << plan.status();
-    return plan.ok() ? *plan : Plan();
-  }
-  std::string ErrorOf(const std::string& text, std::vector<std::string> overrides = {}) {
-    const auto plan = Make(text, std::move(overrides));
-    return plan.ok() ? "accepted" : std::string(plan.status().message());
-  }
-
-  std::string folder_;
-  HostFacts host_ = {4, int64_t{8} << 30, int64_t{1} << 30};
-};
 
 TEST_F(PlanTest, MakePlan_Ppo_WorkOfAStep) {
   const Plan plan = Planned(kPpoJob, {"algorithm.lag=1", "algorithm.ppo.mini_batch_size=4",
@@ -123,6 +57,20 @@ TEST_F(PlanTest, MakePlan_Ppo_BytesOfEachRole) {
   EXPECT_EQ(item(2, "gradients"), item(2, "weights"));
   EXPECT_EQ(plan.checkpoint_bytes, 3 * item(2, "weights"));
   EXPECT_EQ(plan.reference_bytes, 16 * 10 * 4);
+}
+
+TEST_F(PlanTest, MakePlan_Bfloat16_HalvesTheReferenceAndOnlyThat) {
+  const std::vector<std::string> fits = {"rollout.max_new_tokens=4"};
+  const Plan wide = Planned(kPpoJob, fits);
+  const Plan half = Planned(kPpoJob, {fits[0], "reference.dtype=bfloat16"});
+  ASSERT_EQ(half.roles[0].role, "scorer");
+  EXPECT_EQ(2 * half.roles[0].memory[0].bytes, wide.roles[0].memory[0].bytes);
+  EXPECT_EQ(half.ring_slot_bytes, wide.ring_slot_bytes);
+  EXPECT_THAT(ErrorOf(kPpoJob, {fits[0], "policy.dtype=bfloat16"}),
+              HasSubstr("policy.dtype is bfloat16, but the policy is trained in float32"));
+  EXPECT_THAT(ErrorOf(kPpoJob, {fits[0], "policy.path=null", "policy.init.config=models/tiny",
+                                "reference.dtype=bfloat16"}),
+              HasSubstr("reference.dtype is bfloat16, but the reference is the policy's random"));
 }
 
 TEST_F(PlanTest, MakePlan_Sft_OnlyALearnerUnlessItEvaluates) {
@@ -213,7 +161,26 @@ TEST_F(PlanTest, MakePlan_FileProblem_NamesFieldAndPosition) {
        [&] { unlink((folder_ + "/models/start/model.safetensors").c_str()); },
        {},
        absl::StrCat("job.yaml:4:9: policy.path: ", folder_,
-                    "/models/start: no model.safetensors and no model.safetensors.index.json")},
+                    "/models/start: no weights; expected model.safetensors")},
+      {"weights of another shape",
+       [&] { WriteWeights("start", "model.norm.weight"); },
+       {},
+       absl::StrCat("job.yaml:4:9: policy.path: ", folder_,
+                    "/models/start/model.safetensors: tensor model.norm.weight has shape [16,1,1]; "
+                    "expected [16]")},
+      {"a sequence classification",
+       [&] {
+         WriteConfig("start", "\"model_type\"",
+                     R"("architectures": ["LlamaForSequenceClassification"], "num_labels": 1,
+                        "model_type")");
+       },
+       {},
+       absl::StrCat("job.yaml:4:9: policy.path: ", folder_,
+                    "/models/start/config.json: architectures names a sequence classification")},
+      {"reference's weights cut short",
+       [&] { Write("models/ref/model.safetensors", "weights"); },
+       {"reference.path=models/ref"},
+       absl::StrCat("--set reference.path: ", folder_, "/models/ref/model.safetensors: 7 bytes")},
       {"reference without weights",
        [] {},
        {"reference.path=models/tiny"},
@@ -238,24 +205,32 @@ TEST_F(PlanTest, MakePlan_ShardedWeights_EveryFileMustBeThere) {
   const std::string index = "models/start/model.safetensors.index.json";
   const std::vector<std::string> fits = {"rollout.max_new_tokens=4"};
   Write(index, "{\"weight_map\": {\"a\": \"1.safetensors\", \"b\": \"2.safetensors\"}}");
-  Write("models/start/1.safetensors", "");
+  const auto one = [](const char* name) {
+    return layout::EncodeSafetensorsHeader({{name, "F32", {1}}}) + std::string(4, '\0');
+  };
+  Write("models/start/1.safetensors", one("a"));
   EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("2.safetensors: missing, but "));
-  Write("models/start/2.safetensors", "");
-  EXPECT_EQ(ErrorOf(kPpoJob, fits), "accepted");
+  Write("models/start/2.safetensors", one("c"));
+  EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("2.safetensors: tensor c is not there"));
+  Write("models/start/2.safetensors", one("b"));
+  EXPECT_THAT(ErrorOf(kPpoJob, fits),
+              HasSubstr("tensor model.embed_tokens.weight is missing; config.json asks for it"));
   Write(index, "{\"weight_map\": {\"a\": \"../1.safetensors\"}}");
-  EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("tensor a has no file name"));
+  EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("names no plain file for tensor \"a\""));
   Write(index, "{}");
-  EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("no \"weight_map\""));
+  EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("weight_map is missing"));
 }
 
 TEST_F(PlanTest, MakePlan_VocabulariesThatDisagree_Refused) {
   const std::vector<std::string> fits = {"rollout.max_new_tokens=4"};
   WriteConfig("start", "\"vocab_size\": 301", "\"vocab_size\": 320");
+  WriteWeights("start");
   EXPECT_THAT(Planned(kPpoJob, fits).notes, Contains(HasSubstr("the model has 320 outputs")));
-  std::string small = kConfig;
+  std::string small = kPlanConfig;
   small.replace(small.find("301"), 3, "300");
   small.replace(small.find("\"eos_token_id\": 300"), 19, "\"eos_token_id\": 9");
   Write("models/start/config.json", small);
+  WriteWeights("start");
   EXPECT_THAT(
       ErrorOf(kPpoJob, fits),
       StartsWith("job.yaml:4:9: policy.path has a tokenizer of 301 ids but a model of 300"));
@@ -268,7 +243,7 @@ TEST_F(PlanTest, MakePlan_SpecialTokensThatTheJobNeeds_MustExist) {
   EXPECT_THAT(Planned(kPpoJob, {fits[0], "rewards=[{type: length, target: 2}]"}).notes,
               Contains(HasSubstr("the model has no EOS token")));
   WriteConfig("tiny", ",\n  \"eos_token_id\": 300", "");
-  EXPECT_THAT(ErrorOf(kSftJob), HasSubstr("has no EOS token, which sft trains on"));
+  EXPECT_THAT(ErrorOf(kSftJob), AllOf(HasSubstr("data.train"), HasSubstr("names an EOS token")));
   WriteConfig("start", "\"bos_token_id\": 299,", "");
   EXPECT_THAT(ErrorOf(kPpoJob, {fits[0], "data.add_bos=true"}),
               StartsWith("--set data.add_bos is true, but the model names no BOS"));
@@ -295,8 +270,9 @@ TEST_F(PlanTest, MakePlan_RowsThatDoNotFit_NameTheirLine) {
   EXPECT_THAT(ErrorOf(kPpoJob, eval), StartsWith("--set data.validation has a "
                                                  "prompt of 61 tokens at "));
   Write("train.jsonl", "\n{\"prompt\": \"\", \"answer\": \"a\"}\n");
-  EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4"}),
-              HasSubstr("data.train has an empty prompt at "));
+  EXPECT_THAT(
+      ErrorOf(kPpoJob, {"rollout.max_new_tokens=4"}),
+      AllOf(HasSubstr("data.train: "), HasSubstr("train.jsonl:2: the prompt has no tokens")));
   EXPECT_EQ(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4", "data.add_bos=true"}), "accepted");
 }
 
@@ -309,76 +285,42 @@ TEST_F(PlanTest, MakePlan_RowsWithoutAnswer_OnlyWhereNobodyNeedsIt) {
   EXPECT_EQ(ErrorOf(kPpoJob, {fits[0], "rewards=[{type: regex, pattern: a}]"}), "accepted");
 }
 
-TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
-  struct Case {
-    std::vector<std::string> overrides;
-    const char* want;
-  };
-  const Case cases[] = {
-      {{"cluster.learner.threads=5"},
-       "--set cluster.learner.threads is 5 in one process; expected at "
-       "most 4, the cores of this host"},
-      {{"cluster.rollout.threads=5"}, "cluster.rollout.threads is 5"},
-      {{"cluster.scorer.threads=5"}, "cluster.scorer.threads is 5"},
-      {{"cluster.learner.device=cuda"}, "cluster.learner.device is cuda, but this build has no"},
-      {{"cluster.rollout.device=cuda"}, "cluster.rollout.device is cuda"},
-      {{"cluster.scorer.device=cuda"}, "cluster.scorer.device is cuda"},
-      {{"rewards.0={type: regex, pattern: '('}"}, "--set rewards.0: rewards.0.pattern: "},
-      {{"algorithm.ppo.kl_penalty=full", "data.prompts_per_step=500000",
-        "algorithm.ppo.horizon=1e6"},
-       "algorithm.ppo.kl_penalty is full, which makes 4.5 GiB of reference log-probs a step "
-       "(1000000 samples x 4 tokens x 301 ids); expected at most 4.0 GiB"},
-  };
-  for (const Case& c : cases) {
-    std::vector<std::string> overrides = c.overrides;
-    overrides.push_back("rollout.max_new_tokens=4");
-    EXPECT_THAT(ErrorOf(kPpoJob, overrides), HasSubstr(c.want));
+TEST_F(PlanTest, MakePlan_Conversations_AreRenderedRowByRow) {
+  const std::vector<std::string> fits = {"rollout.max_new_tokens=4"};
+  const std::string chat =
+      R"({"messages": [{"role": "user", "content": "pp"}, {"role": "assistant", "content": "qqq"}]})";
+  Write("train.jsonl", chat + "\n" + chat + "\n");
+  EXPECT_THAT(ErrorOf(kSftJob), AllOf(HasSubstr("train.jsonl:1: the row is a conversation"),
+                                      HasSubstr("models/tiny: neither chat_template.jinja nor")));
+  for (const char* model : {"start", "tiny"}) {
+    Write(absl::StrCat("models/", model, "/chat_template.jinja"),
+          "{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('no ' + m.role) }}"
+          "{% endif %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}"
+          "{% if add_generation_prompt %}assistant:{% endif %}");
   }
-  host_.free_disk_bytes = 1000;
-  EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4"}),
-              StartsWith("job.yaml:10:8: output.dir has 1000 B of free disk; expected "));
-}
-
-TEST_F(PlanTest, MakePlan_FreeDisk_FullIsNotUnknownAndCheckpointsThatAreThereCount) {
-  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4"};
-  host_.free_disk_bytes = 0;
-  EXPECT_THAT(ErrorOf(kPpoJob, overrides),
-              StartsWith("job.yaml:10:8: output.dir has 0 B of free disk; expected "));
-  host_.checkpoint_bytes = int64_t{1} << 40;
-  EXPECT_THAT(ErrorOf(kPpoJob, overrides), HasSubstr("expected 0 B for "))
-      << "the model is to come";
-  host_.free_disk_bytes = int64_t{1} << 20;
-  const auto job = ParseJob(kPpoJob, "job.yaml", folder_, overrides);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_TRUE(MakePlan(job->spec, job->positions, host_).ok());
-  host_.free_disk_bytes = std::nullopt;
-  host_.checkpoint_bytes = 0;
-  EXPECT_TRUE(MakePlan(job->spec, job->positions, host_).ok());
-}
-
-TEST_F(PlanTest, MakePlan_WhatAUserShouldKnow_IsANote) {
-  struct Case {
-    std::vector<std::string> overrides;
-    const char* want;
-  };
-  const Case cases[] = {
-      {{"cluster.rollout.workers=9"}, "oversubscribed: 11 threads on 4 cores"},
-      {{"data.prompts_per_step=32"}, "a step draws 32 rows of 20: rows repeat inside a step"},
-      {{"data.validation=validation.jsonl"}, "data.validation is not evaluated: eval.every is 0"},
-      {{"cluster.learner.ranks=5", "algorithm.ppo.mini_batch_size=4"},
-       "5 learner ranks share 4 samples an update"},
-      {{"cluster.rollout.workers=2"}, "2 rollout workers share 1 bundles a step"},
-      {{"cluster.learner.collective=mpi"}, "collective mpi: start the workers with mpirun"},
-      {{"algorithm.ppo.kl_penalty=full"},
-       "kl_penalty full: reference artifacts of 75.2 KiB a step"},
-      {{"rollout.max_batch=65536", "cluster.rollout.workers=200"}, "all processes together want"},
-  };
-  for (const Case& c : cases) {
-    std::vector<std::string> overrides = c.overrides;
-    overrides.push_back("rollout.max_new_tokens=4");
-    EXPECT_THAT(Planned(kPpoJob, overrides).notes, Contains(HasSubstr(c.want)));
+  const Plan sft = Planned(kSftJob);
+  EXPECT_EQ(sft.longest_prompt, 8 + 10);  // "user:pp<eos>", "assistant:".
+  EXPECT_EQ(sft.longest_sequence, 18 + 4);
+  const Plan ppo = Planned(kPpoJob, fits);
+  EXPECT_EQ(ppo.longest_prompt, 18);
+  EXPECT_EQ(ppo.longest_sequence, 18 + 4);
+  EXPECT_THAT(Planned(kPpoJob, {fits[0], "data.add_bos=true"}).notes,
+              Contains(HasSubstr("data.add_bos does not concern rows of messages")));
+  EXPECT_THAT(
+      ErrorOf(kSftJob, {"optimizer.micro_batch_tokens=21"}),
+      AllOf(HasSubstr("has a row of 22 tokens at "),
+            HasSubstr("train.jsonl:1; expected at most 21 (optimizer.micro_batch_tokens 21)")));
+  EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=47"}),
+              HasSubstr("has a prompt of 18 tokens at "));
+  Write(
+      "train.jsonl",
+      chat + "\n" + R"({"messages": [{"role": "user", "content": "bad"}], "answer": "a"})" + "\n");
+  for (const std::string& error : {ErrorOf(kSftJob), ErrorOf(kPpoJob, fits)}) {
+    EXPECT_THAT(error, AllOf(HasSubstr("train.jsonl:2: "), HasSubstr("no user")));
   }
-  EXPECT_THAT(Planned(kPpoJob, {"rollout.max_new_tokens=4"}).notes, testing::IsEmpty());
+  Write("train.jsonl", R"({"messages": [{"role": "user", "content": "p"}]})");
+  EXPECT_THAT(ErrorOf(kSftJob), HasSubstr("train.jsonl:1: the conversation has no token of the"));
+  EXPECT_THAT(ErrorOf(kPpoJob, fits), HasSubstr("train.jsonl:1, which exact_match needs"));
 }
 
 TEST_F(PlanTest, MakePlan_LargestNumbersOfTheSchema_NoOverflow) {
@@ -390,52 +332,6 @@ TEST_F(PlanTest, MakePlan_LargestNumbersOfTheSchema_NoOverflow) {
   for (const RolePlan& role : plan.roles) EXPECT_GT(role.private_bytes(), 0);
   EXPECT_GT(plan.evaluations + plan.updates_per_step, 0);
   EXPECT_EQ(plan.ring_slots, 18);
-}
-
-TEST_F(PlanTest, Describe_Plan_ShowsRolesBytesAndNotes) {
-  const std::string text = Describe(
-      Planned(kPpoJob, {"rollout.max_new_tokens=4", "algorithm.lag=1", "cluster.rollout.workers=5",
-                        "data.validation=validation.jsonl", "eval.every=20"}));
-  for (const char* want :
-       {"sort (ppo)\n", "  steps         60, each 8 prompts, 16 samples, 4 optimizer updates\n",
-        "20 rows, 24 passes; longest prompt 6 tokens, longest sequence 10 of 64",
-        "1 bundle a step; step k uses policy version max(0, k - 1); importance sampling applied",
-        "4 of 20 rows in 1 bundle", "3 versions x ", "  rollout            5         1", "KV cache",
-        "moments", "on 4 cores", "notes\n  - ", "oversubscribed: 7 threads on 4 cores"}) {
-    EXPECT_THAT(text, HasSubstr(want)) << text;
-  }
-}
-
-TEST_F(PlanTest, PlanCommand_OutputDirIsAFile_Refused) {
-  Write("job.yaml", kPpoJob);
-  Write("file", "");
-  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4", "output.dir=file"};
-  const auto text = PlanCommand(folder_ + "/job.yaml", overrides);
-  EXPECT_THAT(std::string(text.status().message()), HasSubstr("/file is not a folder"));
-}
-
-TEST_F(PlanTest, PlanCommand_File_PrintsThePlan) {
-  Write("job.yaml", kPpoJob);
-  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4"};
-  const auto text = PlanCommand(folder_ + "/job.yaml", overrides);
-  ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_THAT(*text, StartsWith("sort (ppo)\n"));
-  EXPECT_THAT(std::string(PlanCommand(folder_ + "/job.yaml", {}).status().message()),
-              HasSubstr("job.yaml:1:1: rollout.max_new_tokens is 128; expected less than "));
-}
-
-TEST(HostFactsTest, ThisHost_FolderThatIsNotThereYet_ItsDisk) {
-  const HostFacts host = ThisHost(testing::TempDir() + "/not/there/yet");
-  EXPECT_GE(host.cores, 1);
-  EXPECT_GT(host.memory_bytes, 0);
-  EXPECT_GT(host.free_disk_bytes.value_or(0), 0);
-  EXPECT_EQ(host.checkpoint_bytes, 0);
-}
-
-TEST_F(PlanTest, ThisHost_FolderOfARun_CountsItsCheckpoints) {
-  ASSERT_TRUE(MakeDirectories(folder_ + "/run/checkpoints/step-2").ok());
-  Write("run/checkpoints/step-2/policy", "12345");
-  EXPECT_EQ(ThisHost(folder_ + "/run").checkpoint_bytes, 5);
 }
 
 }  // namespace

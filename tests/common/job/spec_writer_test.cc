@@ -23,8 +23,10 @@ TEST(SpecWriterTest, JobToYaml_EachJob_LoadsToTheSameSpec) {
       absl::StrReplaceAll(kSftJob, {{"{train: train.jsonl}",
                                      "{train: t, validation: v}\neval: {every: 5}\nrollout: "
                                      "{max_new_tokens: 8}\nrewards: [{type: exact_match}]"}});
-  for (const std::string& text :
-       {std::string(kPpoJob), std::string(kSftJob), std::string(kFullPpoJob), sft_with_eval}) {
+  const std::string adapter_folder = absl::StrReplaceAll(
+      kPpoJob, {{"  path: models/start", "  path: models/start\n  lora: {path: adapter}"}});
+  for (const std::string& text : {std::string(kPpoJob), std::string(kSftJob),
+                                  std::string(kFullPpoJob), sft_with_eval, adapter_folder}) {
     const v1::JobSpec spec = Load(text);
     const std::string yaml = JobToYaml(spec);
     EXPECT_EQ(yaml, JobToYaml(spec));

@@ -1,0 +1,134 @@
+// A plan on a host: what does not fit there, what a person is told.
+#include <string>
+#include <vector>
+
+#include "common/job/plan_fixture.h"
+#include "gmock/gmock.h"
+
+namespace retort::job {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
+  struct Case {
+    std::vector<std::string> overrides;
+    const char* want;
+  };
+  const Case cases[] = {
+      {{"cluster.learner.threads=5"},
+       "--set cluster.learner.threads is 5 in one process; expected at "
+       "most 4, the cores of this host"},
+      {{"cluster.rollout.threads=5"}, "cluster.rollout.threads is 5"},
+      {{"cluster.scorer.threads=5"}, "cluster.scorer.threads is 5"},
+      {{"cluster.learner.device=cuda"}, "cluster.learner.device is cuda, but this build has no"},
+      {{"cluster.rollout.device=cuda"}, "cluster.rollout.device is cuda"},
+      {{"cluster.scorer.device=cuda"}, "cluster.scorer.device is cuda"},
+      {{"rewards.0={type: regex, pattern: '('}"}, "--set rewards.0: rewards.0.pattern: "},
+      {{"algorithm.ppo.kl_penalty=full", "data.prompts_per_step=500000",
+        "algorithm.ppo.horizon=1e6"},
+       "algorithm.ppo.kl_penalty is full, which makes 4.5 GiB of reference log-probs a step "
+       "(1000000 samples x 4 tokens x 301 ids); expected at most 4.0 GiB"},
+  };
+  for (const Case& c : cases) {
+    std::vector<std::string> overrides = c.overrides;
+    overrides.push_back("rollout.max_new_tokens=4");
+    EXPECT_THAT(ErrorOf(kPpoJob, overrides), HasSubstr(c.want));
+  }
+  host_.free_disk_bytes = 1000;
+  EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4"}),
+              StartsWith("job.yaml:10:8: output.dir has 1000 B of free disk; expected "));
+}
+
+TEST_F(PlanTest, MakePlan_FreeDisk_FullIsNotUnknownAndCheckpointsThatAreThereCount) {
+  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4"};
+  host_.free_disk_bytes = 0;
+  EXPECT_THAT(ErrorOf(kPpoJob, overrides),
+              StartsWith("job.yaml:10:8: output.dir has 0 B of free disk; expected "));
+  host_.checkpoint_bytes = int64_t{1} << 40;
+  EXPECT_THAT(ErrorOf(kPpoJob, overrides), HasSubstr("expected 0 B for "))
+      << "the model is to come";
+  host_.free_disk_bytes = int64_t{1} << 20;
+  const auto job = ParseJob(kPpoJob, "job.yaml", folder_, overrides);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(MakePlan(job->spec, job->positions, host_).ok());
+  host_.free_disk_bytes = std::nullopt;
+  host_.checkpoint_bytes = 0;
+  EXPECT_TRUE(MakePlan(job->spec, job->positions, host_).ok());
+}
+
+TEST_F(PlanTest, MakePlan_WhatAUserShouldKnow_IsANote) {
+  struct Case {
+    std::vector<std::string> overrides;
+    const char* want;
+  };
+  const Case cases[] = {
+      {{"cluster.rollout.workers=9"}, "oversubscribed: 11 threads on 4 cores"},
+      {{"data.prompts_per_step=32"}, "a step draws 32 rows of 20: rows repeat inside a step"},
+      {{"data.validation=validation.jsonl"}, "data.validation is not evaluated: eval.every is 0"},
+      {{"cluster.learner.ranks=5", "algorithm.ppo.mini_batch_size=4"},
+       "5 learner ranks share 4 samples an update"},
+      {{"cluster.rollout.workers=2"}, "2 rollout workers share 1 bundles a step"},
+      {{"cluster.learner.collective=mpi"}, "collective mpi: start the workers with mpirun"},
+      {{"algorithm.ppo.kl_penalty=full"},
+       "kl_penalty full: reference artifacts of 75.2 KiB a step"},
+      {{"rollout.max_batch=65536", "cluster.rollout.workers=200"}, "all processes together want"},
+  };
+  for (const Case& c : cases) {
+    std::vector<std::string> overrides = c.overrides;
+    overrides.push_back("rollout.max_new_tokens=4");
+    EXPECT_THAT(Planned(kPpoJob, overrides).notes, Contains(HasSubstr(c.want)));
+  }
+  EXPECT_THAT(Planned(kPpoJob, {"rollout.max_new_tokens=4"}).notes, testing::IsEmpty());
+}
+
+TEST_F(PlanTest, Describe_Plan_ShowsRolesBytesAndNotes) {
+  const std::string text = Describe(
+      Planned(kPpoJob, {"rollout.max_new_tokens=4", "algorithm.lag=1", "cluster.rollout.workers=5",
+                        "data.validation=validation.jsonl", "eval.every=20"}));
+  for (const char* want :
+       {"sort (ppo)\n", "  steps         60, each 8 prompts, 16 samples, 4 optimizer updates\n",
+        "20 rows, 24 passes; longest prompt 6 tokens, longest sequence 10 of 64",
+        "1 bundle a step; step k uses policy version max(0, k - 1); importance sampling applied",
+        "4 of 20 rows in 1 bundle", "3 versions x ", "  rollout            5         1", "KV cache",
+        "moments", "on 4 cores", "notes\n  - ", "oversubscribed: 7 threads on 4 cores"}) {
+    EXPECT_THAT(text, HasSubstr(want)) << text;
+  }
+}
+
+TEST_F(PlanTest, PlanCommand_OutputDirIsAFile_Refused) {
+  Write("job.yaml", kPpoJob);
+  Write("file", "");
+  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4", "output.dir=file"};
+  const auto text = PlanCommand(folder_ + "/job.yaml", overrides);
+  EXPECT_THAT(std::string(text.status().message()), HasSubstr("/file is not a folder"));
+}
+
+TEST_F(PlanTest, PlanCommand_File_PrintsThePlan) {
+  Write("job.yaml", kPpoJob);
+  const std::vector<std::string> overrides = {"rollout.max_new_tokens=4"};
+  const auto text = PlanCommand(folder_ + "/job.yaml", overrides);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_THAT(*text, StartsWith("sort (ppo)\n"));
+  EXPECT_THAT(std::string(PlanCommand(folder_ + "/job.yaml", {}).status().message()),
+              HasSubstr("job.yaml:1:1: rollout.max_new_tokens is 128; expected less than "));
+}
+
+TEST(HostFactsTest, ThisHost_FolderThatIsNotThereYet_ItsDisk) {
+  const HostFacts host = ThisHost(testing::TempDir() + "/not/there/yet");
+  EXPECT_GE(host.cores, 1);
+  EXPECT_GT(host.memory_bytes, 0);
+  EXPECT_GT(host.free_disk_bytes.value_or(0), 0);
+  EXPECT_EQ(host.checkpoint_bytes, 0);
+}
+
+TEST_F(PlanTest, ThisHost_FolderOfARun_CountsItsCheckpoints) {
+  ASSERT_TRUE(MakeDirectories(folder_ + "/run/checkpoints/step-2").ok());
+  Write("run/checkpoints/step-2/policy", "12345");
+  EXPECT_EQ(ThisHost(folder_ + "/run").checkpoint_bytes, 5);
+}
+
+}  // namespace
+}  // namespace retort::job
