@@ -61,6 +61,11 @@ absl::StatusOr<RunJobOptions> JobOptions(const RunOptions& options) {
     return absl::InvalidArgumentError(
         "--listen is for --workers=external; local workers find the driver");
   }
+  if (!options.external_workers && options.tls.any()) {
+    return absl::InvalidArgumentError(
+        "--tls-cert, --tls-key and --tls-ca are for --workers=external; local workers use "
+        "loopback");
+  }
   job.job_path = options.job_path;
   job.resume_dir = options.resume_dir;
   job.overrides = options.overrides;

@@ -54,7 +54,7 @@ std::vector<std::string> ClosingLines(const std::string& programs, const RunSumm
     lines.push_back(absl::StrCat(
         "stopped after ", result.next_step, " of ", summary.steps, " steps, newest checkpoint: ",
         result.checkpoint_step > 0 ? absl::StrCat("step ", result.checkpoint_step) : "none"));
-    lines.push_back(absl::StrCat("go on with: ", ResumeLine(programs, summary.run_dir)));
+    lines.push_back(absl::StrCat("go on with: ", ResumeLine(programs, summary)));
     return lines;
   }
   lines.push_back(
@@ -84,9 +84,9 @@ std::vector<std::string> FailureLines(const std::string& programs, const RunSumm
   } else if (result.bad_input) {
     lines.push_back(absl::StrCat("logs: ", summary.run_dir, "/logs"));
   } else {
-    lines.push_back(absl::StrCat(
-        "logs: ", summary.run_dir,
-        "/logs; when the cause is gone, go on with: ", ResumeLine(programs, summary.run_dir)));
+    lines.push_back(
+        absl::StrCat("logs: ", summary.run_dir,
+                     "/logs; when the cause is gone, go on with: ", ResumeLine(programs, summary)));
   }
   return lines;
 }

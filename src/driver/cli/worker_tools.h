@@ -1,5 +1,5 @@
-// `retort generate|score …` is the program retort-worker that lies beside `retort`: model code
-// links Torch, which the driver does not.
+// `retort generate`, `score`, `chat` and so on are the program retort-worker that lies beside
+// `retort`: model code links Torch, which the driver does not.
 #pragma once
 
 #include <string>

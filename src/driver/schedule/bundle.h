@@ -30,11 +30,6 @@ struct Artifact {
 };
 void SetRef(const Artifact& artifact, v1::ArtifactRef* ref);
 
-struct HeldRollout {
-  Artifact artifact;
-  std::vector<int32_t> prompt_lengths, response_lengths;
-};
-
 struct Bundle {
   RolloutPhase rollout = RolloutPhase::kWaiting;
   ScorePhase score = ScorePhase::kWaiting;
@@ -43,8 +38,8 @@ struct Bundle {
   int32_t scored_attempt = 0;  // `attempt` whose artifact the score lease names.
   int32_t worker = -1;         // Rollout worker that generates or holds it.
   int32_t scorer = -1;
-  std::unique_ptr<HeldRollout> held;  // While kHeld or kOrphaned.
-  std::unique_ptr<Artifact> scores;   // While kHeld.
+  std::unique_ptr<Artifact> held;    // The rollout, while kHeld or kOrphaned.
+  std::unique_ptr<Artifact> scores;  // While kHeld.
   Digest first_scores;  // Of the first scores; zero: none yet. Later ones must be equal.
 };
 

@@ -46,11 +46,6 @@ void EvalBoard::Lose(HeldKey key, int worker, int attempt) {
   eval.waiting.insert(key.index);
 }
 
-int EvalBoard::AttemptOf(HeldKey key) const {
-  const Part* part = Find(key);
-  return part == nullptr ? 0 : part->attempt;
-}
-
 bool EvalBoard::Report(HeldKey key, int worker, int attempt, const v1::RolloutReport& report) {
   const Part* found = Find(key);
   if (found == nullptr || found->state != State::kLeased || found->worker != worker ||

@@ -35,7 +35,6 @@ class EvalBoard {
   // The lease was lost: the bundle waits again. Nothing happens unless `worker` has it at
   // `attempt`.
   void Lose(HeldKey key, int worker, int attempt);
-  int AttemptOf(HeldKey key) const;
 
   // False if refused: not leased to `worker` at `attempt`.
   bool Report(HeldKey key, int worker, int attempt, const v1::RolloutReport& report);

@@ -23,6 +23,7 @@ struct LearnerGroup {
   std::map<int, v1::CheckpointReport> checkpoint_reports;
   std::map<int, std::string> checkpoint_failures;
 
+  std::string base_digest;  // Of the frozen weights below a LoRA adapter, the same on every rank.
   int64_t failed_checkpoint = -1;  // Not tried again at this step.
   absl::Duration train_sent, last_commit;
   bool exported = false;

@@ -173,6 +173,7 @@ void Scheduler::LeaseRollout(int worker, v1::BundleKind kind, HeldKey key) {
   const WorkerHost& publisher = learners_.host(0);
   lease->mutable_weights()->set_address(publisher.artifact_address);
   lease->mutable_weights()->set_host_identity(publisher.host_identity);
+  lease->mutable_weights()->set_base_digest(group_.base_digest);
   rollouts_.Begin(worker, Task{phase, epoch_, key.step, key.index, attempt}, now_);
   const WorkerId id{v1::ROLE_ROLLOUT, worker};
   JournalBundleEvent(BundleEventKind::kLeased, kind, key, attempt, id, "");
@@ -199,7 +200,7 @@ void Scheduler::LeaseScore(int scorer, HeldKey key) {
   lease->mutable_bundle()->set_kind(v1::BUNDLE_KIND_TRAIN);
   lease->mutable_bundle()->set_step(key.step);
   lease->mutable_bundle()->set_index(key.index);
-  SetRef(bundle.held->artifact, lease->mutable_rollout());
+  SetRef(*bundle.held, lease->mutable_rollout());
   lease->set_deadline_ms(LeaseMillis(Phase::kScore));
   scorers_.Begin(scorer, Task{Phase::kScore, epoch_, key.step, key.index, bundle.score_attempt},
                  now_);

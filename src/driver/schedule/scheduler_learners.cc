@@ -110,7 +110,15 @@ void Scheduler::OnGroupReady() {
                                ", learner-0 from ", digest),
                   {v1::ROLE_LEARNER, rank});
     }
+    if (ready.base_digest() != group_.readies[0].base_digest()) {
+      return Fail(
+          absl::StrCat("learner-", rank, " trains an adapter of base weights ", ready.base_digest(),
+                       ", learner-0 one of ", group_.readies[0].base_digest(),
+                       "; policy.path must hold the same files on every host"),
+          {v1::ROLE_LEARNER, rank});
+    }
   }
+  group_.base_digest = group_.readies[0].base_digest();
   if (!commits_.contains(current_ - 1)) {
     if (current_ != 0) {
       return Fail(absl::StrCat("the journal has no commit of step ", current_ - 1));
@@ -172,7 +180,6 @@ void Scheduler::SendTrainStep() {
   v1::DriverMessage message;
   v1::TrainStep* train = message.mutable_train_step();
   SetFence(train->mutable_fence(), current_, train_attempt_);
-  train->set_deadline_ms(LeaseMillis(Phase::kTrain));
   if (!config_.reinforcement) train->mutable_rows()->Add(open.rows.begin(), open.rows.end());
   for (size_t i = 0; i < open.bundles.size(); ++i) {
     const Bundle& bundle = open.bundles[i];
@@ -180,12 +187,8 @@ void Scheduler::SendTrainStep() {
     out->mutable_bundle()->set_kind(v1::BUNDLE_KIND_TRAIN);
     out->mutable_bundle()->set_step(current_);
     out->mutable_bundle()->set_index(static_cast<int>(i));
-    SetRef(bundle.held->artifact, out->mutable_rollout());
+    SetRef(*bundle.held, out->mutable_rollout());
     if (bundle.scores != nullptr) SetRef(*bundle.scores, out->mutable_scores());
-    const auto& prompts = bundle.held->prompt_lengths;
-    const auto& responses = bundle.held->response_lengths;
-    out->mutable_prompt_lengths()->Add(prompts.begin(), prompts.end());
-    out->mutable_response_lengths()->Add(responses.begin(), responses.end());
   }
   for (int rank = 0; rank < learners_.size(); ++rank) {
     learners_.Begin(rank, Task{Phase::kTrain, epoch_, current_, 0, train_attempt_}, now_);

@@ -169,9 +169,8 @@ void Scheduler::OnLearnerFetchFailed(const v1::FetchFailed& failed) {
   for (int i = 0; i < static_cast<int>(open.bundles.size()) && !over_; ++i) {
     const Bundle& bundle = open.bundles[i];
     const HeldKey key{current_, i};
-    if (bundle.held != nullptr && bundle.held->artifact.id == failed.artifact_id() &&
-        bundle.held->artifact.address == failed.address() &&
-        bundle.rollout == RolloutPhase::kHeld) {
+    if (bundle.held != nullptr && bundle.held->id == failed.artifact_id() &&
+        bundle.held->address == failed.address() && bundle.rollout == RolloutPhase::kHeld) {
       suspect = {v1::ROLE_ROLLOUT, bundle.worker};
     }
     if (bundle.scores != nullptr && bundle.scores->id == failed.artifact_id() &&

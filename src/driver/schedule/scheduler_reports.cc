@@ -127,8 +127,7 @@ void Scheduler::OnTrainRollout(int worker, const Task& task, const v1::RolloutRe
   entry.digest = artifact->digest.ToHex();
   entry.prompt_lengths.assign(report.prompt_lengths().begin(), report.prompt_lengths().end());
   entry.response_lengths.assign(report.response_lengths().begin(), report.response_lengths().end());
-  bundle.held = std::make_unique<HeldRollout>(
-      HeldRollout{*std::move(artifact), entry.prompt_lengths, entry.response_lengths});
+  bundle.held = std::make_unique<Artifact>(*std::move(artifact));
   Emit(std::move(entry));
   rollouts_.Hold(worker, key, current_);
   open.times.last_report = now_;

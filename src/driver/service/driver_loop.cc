@@ -66,7 +66,7 @@ RunResult DriverLoop::Run(rpc::AttachService* service, AgentLauncher* agent) {
   while (!over_) {
     std::optional<rpc::AttachEvent> event =
         queue_.Pop(std::max(next_tick_ - Now(), absl::ZeroDuration()));
-    if (event.has_value()) std::visit([this](const auto& e) { On(e); }, *event);
+    if (event.has_value()) Take(*event);
     SeeStopSignals();
     if (!over_ && Now() >= next_tick_) {
       HandleQueued();
@@ -106,12 +106,16 @@ void DriverLoop::SeeStopSignals() {
   }
 }
 
+void DriverLoop::Take(const rpc::AttachEvent& event) {
+  std::visit([this](const auto& e) { On(e); }, event);
+}
+
 // What workers said while the driver was away counts before a tick ends their leases.
 void DriverLoop::HandleQueued() {
   for (int i = 0; i < kMaxEventsBeforeTick && !over_; ++i) {
     const std::optional<rpc::AttachEvent> event = queue_.Pop(absl::ZeroDuration());
     if (!event.has_value()) return;
-    std::visit([this](const auto& e) { On(e); }, *event);
+    Take(*event);
   }
 }
 
@@ -164,6 +168,9 @@ void DriverLoop::SendWelcome(rpc::ConnectionId connection, WorkerId worker) {
   welcome->set_index(worker.index);
   *welcome->mutable_spec() = options_.spec;
   welcome->set_run_dir(options_.folder->path());
+  if (options_.external) {
+    welcome->mutable_inputs()->insert(options_.inputs.begin(), options_.inputs.end());
+  }
   // One process of the host hands out the shared segments: the agent, else the first learner.
   const bool serves =
       agent_ != nullptr ? worker.role == v1::ROLE_AGENT : worker == WorkerId{v1::ROLE_LEARNER, 0};

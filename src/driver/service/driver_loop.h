@@ -34,7 +34,8 @@ struct DriverLoopOptions {
   const RunFolder* folder = nullptr;
   Journal* journal = nullptr;
   metrics::JsonlWriter* metrics = nullptr;
-  bool external = false;  // No agent: workers come by themselves.
+  bool external = false;                      // No agent: workers come by themselves.
+  std::map<std::string, std::string> inputs;  // What IdentifyInputs gave: external workers compare.
   RunObserver* observer = nullptr;
   const std::atomic<int>* stop_signals = nullptr;  // How many stop signals came.
   Clock* clock = Clock::Real();
@@ -71,6 +72,7 @@ class DriverLoop {
   void On(const rpc::ConnectionClosed& closed);
   void OnAgentHello(rpc::ConnectionId connection, const v1::Hello& hello);
   void SeeStopSignals();
+  void Take(const rpc::AttachEvent& event);
   void HandleQueued();
   void OnTick();
   void LoseAgent(const std::string& cause);

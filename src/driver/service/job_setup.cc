@@ -2,33 +2,13 @@
 
 #include <algorithm>
 #include <memory>
-#include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/data/cursor.h"
+#include "common/job/input_digests.h"
 #include "common/rpc/build_version.h"
 
 namespace retort::driver {
-namespace {
-
-absl::Status HashFile(const std::string& path, Hasher& hasher) {
-  constexpr int64_t kChunk = 4 << 20;
-  RETORT_ASSIGN_OR_RETURN(const int64_t size, FileSize(path));
-  RETORT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegularFile(path));
-  std::string chunk(std::min(size, kChunk), '\0');
-  for (int64_t offset = 0; offset < size; offset += kChunk) {
-    const int64_t bytes = std::min(kChunk, size - offset);
-    RETORT_RETURN_IF_ERROR(ReadAt(fd.get(), path, offset, bytes, chunk.data()));
-    hasher.Update(chunk.data(), bytes);
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan,
                                   const std::string& run_dir, bool external) {
   JobSetup setup;
@@ -69,35 +49,9 @@ absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan
   return setup;
 }
 
-absl::StatusOr<Digest> DigestOfModelFolder(const std::string& folder) {
-  RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(folder));
-  Hasher hasher;
-  for (const std::string& name : names) {
-    if (!absl::EndsWith(name, ".json") && !absl::EndsWith(name, ".safetensors") &&
-        !absl::EndsWith(name, ".model")) {
-      continue;
-    }
-    hasher.Update(absl::StrCat(name, "\n"));
-    RETORT_RETURN_IF_ERROR(HashFile(absl::StrCat(folder, "/", name), hasher));
-  }
-  return hasher.Finish();
-}
-
-absl::StatusOr<std::map<std::string, std::string>> IdentifyInputs(const v1::JobSpec& spec,
-                                                                  const job::Plan& plan) {
-  std::map<std::string, std::string> inputs;
+absl::StatusOr<std::map<std::string, std::string>> IdentifyInputs(const v1::JobSpec& spec) {
+  RETORT_ASSIGN_OR_RETURN(job::InputDigests inputs, job::DigestInputs(spec));
   inputs["build"] = std::string(rpc::BuildVersion());
-  inputs["data.train"] = plan.train_digest.ToHex();
-  inputs["data.validation"] = plan.validation_digest.ToHex();
-  inputs["tokenizer"] = plan.tokenizer_digest.ToHex();
-  const std::string& policy =
-      spec.policy().has_path() ? spec.policy().path() : spec.policy().init().config();
-  RETORT_ASSIGN_OR_RETURN(const Digest policy_digest, DigestOfModelFolder(policy));
-  inputs["policy"] = policy_digest.ToHex();
-  if (spec.reference().has_path()) {
-    RETORT_ASSIGN_OR_RETURN(const Digest digest, DigestOfModelFolder(spec.reference().path()));
-    inputs["reference"] = digest.ToHex();
-  }
   return inputs;
 }
 

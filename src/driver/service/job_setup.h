@@ -1,5 +1,4 @@
-// From a job and its plan to what schedule and cluster need, and the digests that identify what the
-// job reads.
+// From a job and its plan to what schedule and cluster need, and the digests that identify a run.
 #pragma once
 
 #include <map>
@@ -23,12 +22,7 @@ struct JobSetup {
 absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan,
                                   const std::string& run_dir, bool external);
 
-// Digests of everything the job reads, by the name of the key that names it.
-absl::StatusOr<std::map<std::string, std::string>> IdentifyInputs(const v1::JobSpec& spec,
-                                                                  const job::Plan& plan);
-
-// Over names and bytes of the model files of a folder (.json, .safetensors, .model), not its
-// sub-folders.
-absl::StatusOr<Digest> DigestOfModelFolder(const std::string& folder);
+// What makes the run what it is besides its job: the build, and job::DigestInputs.
+absl::StatusOr<std::map<std::string, std::string>> IdentifyInputs(const v1::JobSpec& spec);
 
 }  // namespace retort::driver

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/random_id.h"
@@ -44,21 +45,23 @@ absl::StatusOr<Prepared> PrepareNew(const RunJobOptions& options) {
   Prepared run;
   RETORT_ASSIGN_OR_RETURN(const job::LoadedJob loaded,
                           job::LoadJobWithPositions(options.job_path, options.overrides));
-  run.identity.spec = loaded.spec;
-  const std::string& dir = loaded.spec.output().dir();
-  RETORT_ASSIGN_OR_RETURN(run.plan,
-                          job::MakePlan(loaded.spec, loaded.positions, job::ThisHost(dir)));
+  v1::JobSpec& spec = run.identity.spec;
+  spec = loaded.spec;
+  job::RecordBegin(absl::Now(), &spec);
+  const std::string& dir = spec.output().dir();
+  RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(spec, loaded.positions, job::ThisHost(dir)));
   if (!IsUnbegun(dir)) {
-    RETORT_RETURN_IF_ERROR(job::CheckOutputDir(loaded.spec, loaded.positions));
+    RETORT_RETURN_IF_ERROR(job::CheckOutputDir(spec, loaded.positions));
   }
-  RETORT_ASSIGN_OR_RETURN(run.setup, SetUpJob(loaded.spec, run.plan, dir, options.external));
+  RETORT_ASSIGN_OR_RETURN(run.setup, SetUpJob(spec, run.plan, dir, options.external));
   run.identity.job_id = RandomHex(16);
-  RETORT_ASSIGN_OR_RETURN(run.identity.inputs, IdentifyInputs(loaded.spec, run.plan));
+  RETORT_ASSIGN_OR_RETURN(run.identity.inputs, IdentifyInputs(spec));
   RETORT_ASSIGN_OR_RETURN(RunFolder folder, RunFolder::Create(dir));
   run.folder = std::make_unique<RunFolder>(std::move(folder));
   const absl::Status filled = FillFolder(run);
   if (filled.ok()) return run;
-  RETORT_RETURN_IF_ERROR(RemoveRecursively(dir));
+  const absl::Status removed = run.folder->Remove();
+  if (!removed.ok()) LogWarning("run folder not removed error=\"{}\"", removed.ToString());
   return filled;
 }
 
@@ -92,7 +95,7 @@ absl::StatusOr<Prepared> PrepareResume(const RunJobOptions& options) {
   RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(run.identity.spec, job::FieldPositions(),
                                                   job::ThisHost(run.folder->path())));
   JobIdentity now;
-  RETORT_ASSIGN_OR_RETURN(now.inputs, IdentifyInputs(run.identity.spec, run.plan));
+  RETORT_ASSIGN_OR_RETURN(now.inputs, IdentifyInputs(run.identity.spec));
   RETORT_RETURN_IF_ERROR(CheckSameInputs(run.identity, now));
   RETORT_ASSIGN_OR_RETURN(
       run.setup, SetUpJob(run.identity.spec, run.plan, run.folder->path(), options.external));
@@ -117,7 +120,7 @@ metrics::ReportInput MakeReport(const Prepared& run, const RunResult& result, do
       report.status = "finished";
       break;
     case RunEnd::kStopped:
-      report.status = absl::StrCat("stopped before step ", result.next_step);
+      report.status = absl::StrCat("stopped after step ", result.next_step);
       break;
     case RunEnd::kFailed:
       report.status = absl::StrCat("failed: ", result.message);
@@ -150,6 +153,7 @@ DriverLoopOptions LoopOptions(Prepared& run, const RunJobOptions& options) {
   loop.history = std::move(run.history);
   loop.threads = run.setup.threads;
   loop.external = options.external;
+  loop.inputs = run.identity.inputs;
   loop.failpoints = options.failpoints;
   loop.folder = run.folder.get();
   loop.journal = run.journal.get();
@@ -168,6 +172,7 @@ RunStart StartOf(const Prepared& run, const RunJobOptions& options) {
   start.first_step = run.history.checkpoints.empty() ? 0 : run.history.checkpoints.back();
   start.resumed = !options.resume_dir.empty();
   start.external = options.external;
+  start.tls = options.tls;
   start.token_file = run.folder->token();
   const ScheduleConfig& schedule = run.setup.schedule;
   start.workers = schedule.rollouts + schedule.scorers + schedule.learners;
@@ -214,11 +219,14 @@ absl::StatusOr<RunSummary> RunJob(const RunJobOptions& options) {
   absl::StatusOr<RunResult> result = Serve(run, options);
   // Nothing was trained: the same command must work once what was wrong is right.
   const bool in_vain = !result.ok() || (result->bad_input && result->next_step == 0);
-  if (in_vain && !resume) RETORT_RETURN_IF_ERROR(RemoveRecursively(run.folder->path()));
+  if (in_vain && !resume) RETORT_RETURN_IF_ERROR(run.folder->Remove());
   RETORT_RETURN_IF_ERROR(result.status());
   RunSummary summary;
   summary.result = *std::move(result);
   summary.steps = run.plan.steps;
+  summary.external = options.external;
+  summary.listen = options.listen;
+  summary.tls = options.tls;
   summary.seconds = absl::ToDoubleSeconds(Clock::Real()->Now() - began);
   if (in_vain && !resume) return summary;
   summary.run_dir = run.folder->path();

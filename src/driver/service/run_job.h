@@ -33,6 +33,10 @@ struct RunSummary {
   std::vector<v1::EvalRecord> evals;  // By version.
   int64_t steps = 0;
   double seconds = 0;
+  // How the workers came: a resume needs the same flags.
+  bool external = false;
+  std::string listen;
+  rpc::TlsFiles tls;
 };
 
 // Errors are what is wrong with the input (job, data, folder, journal), before any process was

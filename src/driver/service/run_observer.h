@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/rpc/endpoint.h"
 #include "driver/schedule/scheduler.h"
 #include "retort/v1/record.pb.h"
 
@@ -29,6 +30,7 @@ struct RunStart {
   int64_t first_step = 0;  // Where it goes on from.
   bool external = false;
   std::string address;  // Where workers attach.
+  rpc::TlsFiles tls;
   std::string token_file;
   int workers = 0;
   std::vector<std::string> notes;  // The plan's.

@@ -49,9 +49,8 @@ absl::string_view NameOfEvent(BundleEventKind kind) {
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path,
                                                          const JobIdentity& identity) {
-  if (FileExists(path)) return absl::AlreadyExistsError(absl::StrCat(path, " is there already"));
   std::unique_ptr<Journal> journal(new Journal(path));
-  RETORT_ASSIGN_OR_RETURN(journal->database_, Database::Open(path, /*must_exist=*/false));
+  RETORT_ASSIGN_OR_RETURN(journal->database_, Database::Create(path));
   RETORT_RETURN_IF_ERROR(journal->Begin());
   RETORT_RETURN_IF_ERROR(CreateTables(*journal->database_));
   RETORT_ASSIGN_OR_RETURN(
@@ -71,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) {
   std::unique_ptr<Journal> journal(new Journal(path));
-  RETORT_ASSIGN_OR_RETURN(journal->database_, Database::Open(path, /*must_exist=*/true));
+  RETORT_ASSIGN_OR_RETURN(journal->database_, Database::Open(path));
   RETORT_RETURN_IF_ERROR(CheckTables(*journal->database_, path));
   RETORT_RETURN_IF_ERROR(journal->PrepareWrites());
   return journal;

@@ -15,8 +15,7 @@ absl::Status Journal::Damaged(absl::string_view what) const {
 }
 
 absl::StatusOr<bool> Journal::HasBegun(const std::string& path) {
-  RETORT_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
-                          Database::Open(path, /*must_exist=*/true));
+  RETORT_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, Database::Open(path));
   RETORT_ASSIGN_OR_RETURN(Statement tables,
                           database->Prepare("SELECT COUNT(*) FROM sqlite_master"));
   RETORT_RETURN_IF_ERROR(tables.Step().status());

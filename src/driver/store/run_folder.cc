@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,10 +32,21 @@ bool Contains(const std::vector<std::string>& names, const std::string& name) {
 
 // What a run makes before its first epoch is journaled.
 const std::vector<std::string>& NamesOfAStart() {
-  static const auto* const names = new std::vector<std::string>{
-      "lock",           "logs",           "checkpoints",        "job.yaml",
-      "job.yaml.tmp",   "token",          "token.tmp",          "journal.db",
-      "journal.db-wal", "journal.db-shm", "journal.db-journal", "metrics.jsonl"};
+  static const auto* const names = new std::vector<std::string>{"lock",
+                                                                "logs",
+                                                                "checkpoints",
+                                                                "job.yaml",
+                                                                "job.yaml.tmp",
+                                                                "token",
+                                                                "token.tmp",
+                                                                "journal.db",
+                                                                "journal.db-wal",
+                                                                "journal.db-shm",
+                                                                "journal.db.new",
+                                                                "journal.db.new-journal",
+                                                                "journal.db.new-wal",
+                                                                "journal.db.new-shm",
+                                                                "metrics.jsonl"};
   return *names;
 }
 
@@ -103,6 +115,13 @@ absl::StatusOr<RunFolder> RunFolder::MakeFolders(const std::string& path, Unique
   RETORT_RETURN_IF_ERROR(MakeDirectories(folder.logs(), 0700));
   RETORT_RETURN_IF_ERROR(MakeDirectories(folder.checkpoints(), 0700));
   return folder;
+}
+
+absl::Status RunFolder::Remove() const {
+  RETORT_RETURN_IF_ERROR(RemoveAllBut(path_, {}));
+  std::error_code error;
+  if (std::filesystem::is_symlink(path_, error)) return absl::OkStatus();
+  return RemoveRecursively(path_);
 }
 
 std::string LastLines(const std::string& path, int lines) {

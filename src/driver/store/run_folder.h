@@ -34,6 +34,9 @@ class RunFolder {
   std::string logs() const { return path_ + "/logs"; }
   std::string LogOf(const WorkerId& worker) const { return logs() + "/" + NameOf(worker) + ".log"; }
 
+  // Everything in it, and the folder itself; a link to it, and what that names, stay.
+  absl::Status Remove() const;
+
  private:
   static absl::StatusOr<RunFolder> MakeFolders(const std::string& path, UniqueFd lock);
   RunFolder(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}

@@ -74,21 +74,40 @@ std::string Statement::Text(int column) const {
 
 void Database::Close::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, bool must_exist) {
-  if (must_exist && !FileExists(path)) {
-    return absl::NotFoundError(
-        absl::StrCat(path, " does not exist; it is no run folder of Retort"));
-  }
+absl::StatusOr<std::unique_ptr<Database>> Database::Connect(const std::string& path, int flags) {
   auto database = std::make_unique<Database>();
   sqlite3* raw = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | (must_exist ? 0 : SQLITE_OPEN_CREATE);
-  const int result = sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int result = sqlite3_open_v2(path.c_str(), &raw,
+                                     flags | SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   database->database_.reset(raw);
   if (result != SQLITE_OK) {
     return absl::InternalError(absl::StrCat(path, ": ", sqlite3_errstr(result)));
   }
   sqlite3_busy_timeout(raw, 2000);
-  RETORT_RETURN_IF_ERROR(database->Execute("PRAGMA journal_mode=WAL"));
+  return database;
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Create(const std::string& path) {
+  if (FileExists(path)) return absl::AlreadyExistsError(absl::StrCat(path, " is there already"));
+  // A file cannot become a WAL one while another connection looks at it.
+  const std::string fresh = path + ".new";
+  for (const char* suffix : {"", "-journal", "-wal", "-shm"}) {
+    RETORT_RETURN_IF_ERROR(RemoveRecursively(fresh + suffix));
+  }
+  {
+    RETORT_ASSIGN_OR_RETURN(const auto database, Connect(fresh, SQLITE_OPEN_CREATE));
+    RETORT_RETURN_IF_ERROR(database->Execute("PRAGMA journal_mode=WAL"));
+  }
+  RETORT_RETURN_IF_ERROR(RenameDurably(fresh, path));
+  return Open(path);
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
+  if (!FileExists(path)) {
+    return absl::NotFoundError(
+        absl::StrCat(path, " does not exist; it is no run folder of Retort"));
+  }
+  RETORT_ASSIGN_OR_RETURN(auto database, Connect(path, 0));
   RETORT_RETURN_IF_ERROR(database->Execute("PRAGMA synchronous=FULL"));
   return database;
 }

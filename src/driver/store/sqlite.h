@@ -48,9 +48,12 @@ class Statement {
 
 class Database {
  public:
-  // Opens or makes `path` with journal_mode=WAL, synchronous=FULL. NOT_FOUND if it must exist and
-  // does not; DATA_LOSS if it is no database.
-  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, bool must_exist);
+  // Makes `path`, empty, with journal_mode=WAL, and opens it. ALREADY_EXISTS if it is there. Until
+  // it is whole it has the name `path`.new: who opens `path` meanwhile does not disturb.
+  static absl::StatusOr<std::unique_ptr<Database>> Create(const std::string& path);
+  // Opens `path` with synchronous=FULL. NOT_FOUND if it does not exist; DATA_LOSS if it is no
+  // database.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path);
 
   absl::StatusOr<Statement> Prepare(absl::string_view sql);
   absl::Status Execute(const std::string& sql);
@@ -59,6 +62,8 @@ class Database {
   struct Close {
     void operator()(sqlite3* database) const;
   };
+  static absl::StatusOr<std::unique_ptr<Database>> Connect(const std::string& path, int flags);
+
   std::unique_ptr<sqlite3, Close> database_;
 };
 

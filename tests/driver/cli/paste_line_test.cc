@@ -23,8 +23,32 @@ TEST(PasteLineTest, ShellWord_QuotesOnlyWhatNeedsIt) {
 }
 
 TEST(PasteLineTest, ResumeLine_NamesTheProgram) {
-  EXPECT_EQ(ResumeLine("/repo/build/bin", "/runs/a b"),
+  RunSummary summary;
+  summary.run_dir = "/runs/a b";
+  summary.listen = "127.0.0.1:0";
+  EXPECT_EQ(ResumeLine("/repo/build/bin", summary),
             "/repo/build/bin/retort run --resume '/runs/a b'");
+}
+
+TEST(PasteLineTest, ResumeLine_ExternalWorkers_SameFlags) {
+  RunSummary summary;
+  summary.run_dir = "/runs/a";
+  summary.external = true;
+  summary.listen = "10.0.0.5:7070";
+  summary.tls = {.certificate_file = "/c", .key_file = "/k k", .ca_file = "/a"};
+  EXPECT_EQ(ResumeLine("/bin", summary),
+            "/bin/retort run --resume /runs/a --workers=external --listen=10.0.0.5:7070 "
+            "--tls-cert=/c '--tls-key=/k k' --tls-ca=/a");
+}
+
+TEST(PasteLineTest, WorkersLine_OffLoopback_TlsAndWhereToServe) {
+  RunStart start = External();
+  start.address = "10.0.0.5:7070";
+  start.tls = {.certificate_file = "/c", .key_file = "/k", .ca_file = "/a"};
+  EXPECT_EQ(WorkersLine("/none/lib/bin", start),
+            "mpirun -n 4 /none/lib/bin/retort-worker --driver=10.0.0.5:7070 "
+            "'--token-file=/runs/a b/token' --tls-cert=/c --tls-key=/k --tls-ca=/a "
+            "--artifact-listen=10.0.0.5:0");
 }
 
 TEST(PasteLineTest, WorkersLine_LauncherOfTheCheckout) {

@@ -100,7 +100,7 @@ TEST(BundleTest, LostRollout_DropsItsArtifactAndWorker) {
   Bundle bundle;
   Apply(bundle, {kLease, 7});
   Apply(bundle, {kReport, 7, 1});
-  bundle.held = std::make_unique<HeldRollout>();
+  bundle.held = std::make_unique<Artifact>();
   Apply(bundle, {kLoseRollout});
   EXPECT_EQ(bundle.held, nullptr);
   EXPECT_EQ(bundle.worker, -1);

@@ -75,6 +75,7 @@ class SchedulerTest : public ::testing::Test {
     ready->set_generation(sent_[learner].form_group().generation());
     ready->set_step(step);
     ready->set_weight_digest(DigestText(100 + step));
+    ready->set_base_digest(base_[learner]);
     for (int64_t version = 0; version <= step; ++version) {
       ready->add_published()->set_version(version);
       ready->mutable_published(version)->set_digest(DigestText(100 + version));
@@ -184,6 +185,8 @@ class SchedulerTest : public ::testing::Test {
   absl::Duration now_ = absl::Seconds(1);
   std::unique_ptr<Scheduler> scheduler_;
   std::map<WorkerId, std::string> incarnations_;
+  std::map<WorkerId, std::string>
+      base_;  // Digest of a learner's frozen weights; none without LoRA.
   std::map<WorkerId, std::string> host_;  // Identity; one host unless a test says more.
   std::set<WorkerId> under_mpirun_;
   std::map<WorkerId, v1::DriverMessage> sent_;  // The last command to each.

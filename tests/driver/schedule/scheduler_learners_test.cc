@@ -26,7 +26,6 @@ TEST_F(SchedulerTest, TrainStep_AfterEveryBundleIsScoredWithBothReferences) {
   EXPECT_EQ(train.bundles(1).bundle().index(), 1);
   EXPECT_EQ(train.bundles(1).rollout().artifact_id(), "r1");
   EXPECT_EQ(train.bundles(1).scores().artifact_id(), "s1");
-  EXPECT_THAT(train.bundles(0).response_lengths(), ElementsAre(2, 2));
 }
 
 TEST_F(SchedulerTest, Commit_WhenAllRanksReported_JournaledThenReleased) {
@@ -51,6 +50,24 @@ TEST_F(SchedulerTest, Commit_WhenAllRanksReported_JournaledThenReleased) {
         s.message.has_release_artifacts() && s.message.release_artifacts().up_to_step() == 0;
   }
   EXPECT_EQ(released, 3) << "two rollout workers and the scorer";
+}
+
+// What lies below an adapter is no part of the weights' digest.
+TEST_F(SchedulerTest, BasesOfRanksDiffer_StopsNamingBothDigests) {
+  Make(TwoBundles());
+  base_[kLearner0] = DigestText(7);
+  base_[kLearner1] = DigestText(8);
+  Start();
+  EXPECT_THAT(Failure(), HasSubstr(DigestText(7)));
+  EXPECT_THAT(Failure(), HasSubstr(DigestText(8)));
+  EXPECT_THAT(Failure(), HasSubstr("policy.path"));
+}
+
+TEST_F(SchedulerTest, RolloutLease_NamesTheLearnersBase) {
+  Make(TwoBundles());
+  base_[kLearner0] = base_[kLearner1] = DigestText(7);
+  Start();
+  EXPECT_EQ(sent_[kRollout0].rollout_lease().weights().base_digest(), DigestText(7));
 }
 
 TEST_F(SchedulerTest, RanksDisagree_StopsNamingBothDigests) {

@@ -43,6 +43,16 @@ ScheduleConfig SmallJob(int lag) {
   return config;
 }
 
+// The real clock, and the time that a test says has passed.
+class JumpingClock : public Clock {
+ public:
+  absl::Duration Now() override { return Clock::Real()->Now() + passed_; }
+  void StandStill(absl::Duration duration) { passed_ += duration; }
+
+ private:
+  absl::Duration passed_ = absl::ZeroDuration();
+};
+
 class DriverLoopTest : public ::testing::Test, public RunObserver {
  protected:
   DriverLoopTest() : dir_(fs::temp_directory_path() / ("loop-" + RandomHex(8))) {}
@@ -50,7 +60,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
 
   void OnStep(const v1::StepRecord& record) override {
     steps_.push_back(record.step());
-    if (record.step() == slow_step_) absl::SleepFor(absl::Milliseconds(1500));
+    if (record.step() == slow_step_) clock_.StandStill(absl::Milliseconds(1500));
     if (record.step() + 1 == stop_after_) stop_signals_ = 1;
   }
   void OnEval(const v1::EvalRecord& record) override { evals_.push_back(record.version()); }
@@ -78,6 +88,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
     options.folder = &*folder;
     options.journal = journal->get();
     options.metrics = &*metrics;
+    options.clock = &clock_;
     options.observer = this;
     options.stop_signals = &stop_signals_;
     options.tick = absl::Milliseconds(10);
@@ -124,6 +135,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
   std::function<FakeFate(const WorkerId&, const v1::DriverMessage&)> fate_;
   std::atomic<int> stop_signals_{0};
   int64_t stop_after_ = -1;
+  JumpingClock clock_;      // Of the driver; used on its thread.
   int64_t slow_step_ = -1;  // The driver's thread stands still after its commit.
   bool external_ = false;
   int external_ranks_ = 5;
@@ -157,7 +169,7 @@ TEST_F(DriverLoopTest, Undisturbed_EveryStepIsCommittedMeasuredAndJournaled) {
   EXPECT_EQ(metrics->steps[7].weight_digest(), result.weight_digest);
   EXPECT_GT(metrics->steps[7].phase_seconds().at("step"), 0);
   EXPECT_EQ(metrics->evals.size(), 3u);
-  auto database = Database::Open(dir_ / "journal.db", true);
+  auto database = Database::Open(dir_ / "journal.db");
   ASSERT_TRUE(database.ok());
   auto bytes = (*database)->Prepare("SELECT MAX(received_bytes), MIN(received_bytes) FROM commits");
   ASSERT_TRUE(bytes->Step().ok());
@@ -177,7 +189,7 @@ TEST_F(DriverLoopTest, RolloutWorkersDie_SameWeightsAndTheJournalSaysWhen) {
   ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
   EXPECT_EQ(result.weight_digest, CalmDigest(0));
   EXPECT_EQ(spawned_, 5 + 3);
-  auto database = Database::Open(dir_ / "journal.db", true);
+  auto database = Database::Open(dir_ / "journal.db");
   auto lost = (*database)->Prepare("SELECT COUNT(*) FROM bundles WHERE event='lost'");
   ASSERT_TRUE(lost->Step().ok());
   EXPECT_GE(lost->Int(0), 2);

@@ -3,7 +3,9 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -110,7 +112,7 @@ class JournalTest : public ::testing::Test {
   }
 
   void Sql(const std::string& sql) {
-    auto database = Database::Open(path_, true);
+    auto database = Database::Open(path_);
     ASSERT_TRUE(database.ok());
     ASSERT_TRUE((*database)->Execute(sql).ok());
   }
@@ -118,6 +120,32 @@ class JournalTest : public ::testing::Test {
   const std::filesystem::path dir_;
   std::string path_;
 };
+
+// Whoever watches the run, such as a status page, never stands in the way of its start.
+TEST_F(JournalTest, Create_WhileAnotherConnectionReads_Succeeds) {
+  const auto path = [&](int run) { return absl::StrCat(path_, ".", run); };
+  std::atomic<int> run = 0;
+  std::atomic<int> last_seen = -1;
+  std::thread reader([&] {
+    while (run >= 0) {
+      const int now = run;
+      auto database = Database::Open(path(now));
+      if (!database.ok()) continue;
+      auto rows = (*database)->Prepare("SELECT COUNT(*) FROM epochs");
+      if (rows.ok() && rows->Step().value_or(false) && rows->Int(0) == 1) last_seen = now;
+    }
+  });
+  for (; run < 50; ++run) {
+    auto journal = Journal::Create(path(run), Identity());
+    EXPECT_TRUE(journal.ok()) << journal.status();
+    if (!journal.ok()) break;
+    EXPECT_TRUE((*journal)->Write(JournalEpoch{1, 0, "started"}).ok());
+    EXPECT_TRUE((*journal)->Flush().ok());
+    while (last_seen != run) std::this_thread::yield();
+  }
+  run = -1;
+  reader.join();
+}
 
 TEST_F(JournalTest, Reopen_GivesBackIdentityAndHistory) {
   MakeRun();

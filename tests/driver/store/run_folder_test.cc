@@ -36,6 +36,23 @@ TEST_F(RunFolderTest, Create_MakesAPrivateFolder) {
   EXPECT_EQ(folder->LogOf({v1::ROLE_ROLLOUT, 1}), dir_.string() + "/logs/rollout-1.log");
 }
 
+TEST_F(RunFolderTest, Remove_NothingIsLeftButALinkAndItsTarget) {
+  const auto folder = RunFolder::Create(dir_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  ASSERT_TRUE(folder->Remove().ok());
+  EXPECT_FALSE(fs::exists(dir_));
+
+  const fs::path link = dir_ / "link", target = dir_ / "target";
+  fs::create_directories(target);
+  fs::create_directory_symlink(target, link);
+  const auto linked = RunFolder::Create(link);
+  ASSERT_TRUE(linked.ok()) << linked.status();
+  Write("target/token", "secret");
+  ASSERT_TRUE(linked->Remove().ok());
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_TRUE(fs::is_empty(target));
+}
+
 TEST_F(RunFolderTest, SecondRunInTheFolder_Refused) {
   const auto first = RunFolder::Create(dir_);
   ASSERT_TRUE(first.ok());
