@@ -17,6 +17,7 @@
 #include "common/base/random_id.h"
 #include "common/base/status_macros.h"
 #include "common/collective/mpi_collective.h"
+#include "common/job/input_digests.h"
 #include "common/rpc/build_version.h"
 #include "common/tensor/torch_process.h"
 #include "worker/agent/agent.h"
@@ -109,8 +110,15 @@ absl::Status RunAsAgent(const WorkerFlags& flags) {
   return RunAgent(options);
 }
 
+absl::Status CheckOwnFiles(const v1::Welcome& welcome) {
+  if (welcome.inputs().empty()) return absl::OkStatus();
+  return job::CheckInputs(welcome.spec(), welcome.role(),
+                          {welcome.inputs().begin(), welcome.inputs().end()});
+}
+
 absl::Status RunRole(DriverSession& session, const std::string& token,
                      collective::MpiRuntime* mpi) {
+  RETORT_RETURN_IF_ERROR(CheckOwnFiles(session.welcome()));
   switch (session.welcome().role()) {
     case v1::ROLE_ROLLOUT:
       return RunRollout(session, token);
@@ -186,9 +194,10 @@ int Main(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitOk : kExitBadInput;
   }
   if (NamesTool(app)) {
-    const absl::Status status = RunTool(app, tools);
-    if (!status.ok()) std::fprintf(stderr, "retort: %s\n", std::string(status.message()).c_str());
-    return ExitCodeFor(status);
+    const absl::StatusOr<int> code = RunTool(app, tools);
+    if (code.ok()) return *code;
+    std::fprintf(stderr, "retort: %s\n", std::string(code.status().message()).c_str());
+    return ExitCodeFor(code.status());
   }
   DieWithParent(flags.parent_pid);
   PrepareTerminationSignals();

@@ -5,8 +5,11 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/serve/serve_command.h"
+#include "worker/tools/chat_command.h"
 #include "worker/tools/generate_command.h"
+#include "worker/tools/model_commands.h"
 #include "worker/tools/score_command.h"
 
 namespace retort::worker {
@@ -14,6 +17,11 @@ namespace retort::worker {
 struct ToolFlags {
   GenerateOptions generate;
   ScoreOptions score;
+  ChatOptions chat;
+  InitOptions init;
+  ConvertOptions convert;
+  MergeOptions merge;
+  ServeOptions serve;
   int threads = 1;
 };
 
@@ -22,7 +30,7 @@ void AddToolCommands(CLI::App& app, ToolFlags& flags);
 // True if the command line that was parsed names one of them.
 bool NamesTool(const CLI::App& app);
 
-// Runs it; output goes to stdout.
-absl::Status RunTool(const CLI::App& app, const ToolFlags& flags);
+// Runs it; output goes to stdout. The exit code: 0, or 128 + the signal that ended a service.
+absl::StatusOr<int> RunTool(const CLI::App& app, const ToolFlags& flags);
 
 }  // namespace retort::worker

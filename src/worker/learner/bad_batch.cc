@@ -48,7 +48,8 @@ absl::StatusOr<std::string> SaveBadBatch(const std::string& run_dir, int64_t ste
   return Save(run_dir, step, why,
               {{"tokens", TensorOf(rows.tokens)},
                {"begin", TensorOf(rows.begin)},
-               {"prompt_lengths", TensorOf(rows.prompt_lengths)}});
+               {"prompt_lengths", TensorOf(rows.prompt_lengths)},
+               {"trained", TensorOf({rows.trained.begin(), rows.trained.end()})}});
 }
 
 }  // namespace retort::worker

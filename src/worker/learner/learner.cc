@@ -10,6 +10,7 @@
 #include "common/checkpoint/folder_name.h"
 #include "common/checkpoint/hugging_face_export.h"
 #include "common/layout/parameter_layout.h"
+#include "common/tensor/parameter_arena.h"
 #include "common/tensor/torch_process.h"
 #include "worker/learner/bad_batch.h"
 #include "worker/learner/ppo_step.h"
@@ -33,7 +34,7 @@ StepShape ShapeOf(const LearnerJob& job, int64_t step) {
           .version = std::max<int64_t>(0, step - spec.algorithm().lag()),
           .prompts = spec.data().prompts_per_step(),
           .samples_per_prompt = spec.data().samples_per_prompt(),
-          .vocab_limit = job.policy.vocab_limit,
+          .mask = job.policy.mask,
           .full_reference = spec.algorithm().ppo().kl_penalty() == v1::KL_PENALTY_FULL};
 }
 
@@ -51,6 +52,7 @@ absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::st
   job.spec = spec;
   job.run_dir = run_dir;
   RETORT_ASSIGN_OR_RETURN(job.policy, LoadPolicyText(spec));
+  RETORT_ASSIGN_OR_RETURN(job.model, LoadPolicyModel(spec, job.policy.config, job.reinforcement()));
   if (!job.reinforcement()) {
     RETORT_ASSIGN_OR_RETURN(job.train, data::Dataset::Load(spec.data().train()));
   }
@@ -63,15 +65,14 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
   auto learner = std::unique_ptr<Learner>(new Learner);
   learner->job_ = job;
   learner->group_ = std::move(group);
-  const layout::ParameterLayout layout =
-      layout::LayoutFor(job->policy.config, job->reinforcement());
+  const layout::ParameterLayout layout = job->model.TrainedLayout(job->reinforcement());
   RETORT_ASSIGN_OR_RETURN(const at::Tensor gradients,
                           learner->group_->AllocateBuffer(layout.total_elements));
-  RETORT_ASSIGN_OR_RETURN(learner->model_, MakeTrainedModel(job->policy.config, layout, gradients));
+  RETORT_ASSIGN_OR_RETURN(learner->model_, MakeTrainedModel(job->model, layout, gradients));
   if (ring.has_value()) {
     RETORT_ASSIGN_OR_RETURN(
         learner->publisher_,
-        Publisher::Open(*std::move(ring), job->policy.config, job->spec.algorithm().lag(), epoch));
+        Publisher::Open(*std::move(ring), job->model, job->spec.algorithm().lag(), epoch));
   }
   TrainingContext& context = learner->context_;
   context.spec = &job->spec;
@@ -87,7 +88,7 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
 absl::Status Learner::RestoreOrBegin(const std::string& checkpoint) {
   if (checkpoint.empty()) {
     state_.kl_coef = job_->spec.algorithm().ppo().init_kl_coef();
-    RETORT_RETURN_IF_ERROR(LoadFirstWeights(job_->spec, &model_->parameters));
+    RETORT_RETURN_IF_ERROR(LoadFirstTrained(job_->spec, job_->model, &model_->parameters));
   } else {
     // The name came over the wire: it must not reach out of the run's folder.
     if (!checkpoint::CommittedStep(checkpoint).has_value()) {
@@ -97,7 +98,7 @@ absl::Status Learner::RestoreOrBegin(const std::string& checkpoint) {
     RETORT_ASSIGN_OR_RETURN(
         const checkpoint::FoundCheckpoint found,
         RestoreCheckpoint(absl::StrCat(job_->run_dir, "/checkpoints/", checkpoint),
-                          CheckpointConfigDigest(job_->policy, job_->reinforcement()),
+                          CheckpointConfigDigest(job_->policy, job_->model, job_->reinforcement()),
                           model_.get()));
     state_ = found.manifest.state;
     RETORT_RETURN_IF_ERROR(PublishOlder(found));
@@ -160,9 +161,8 @@ absl::StatusOr<TrainedStep> Learner::Train(int64_t step, StepInput input,
 absl::StatusOr<StepOutcome> Learner::RunStep(StepInput& input, StepClock* clock,
                                              std::string* bad_batch_path) {
   if (job_->reinforcement()) return RunRlStep(input.bundles, clock, bad_batch_path);
-  RETORT_ASSIGN_OR_RETURN(
-      const SftRows rows,
-      EncodeSftRows(job_->policy, job_->spec.data().add_bos(), *job_->train, input.rows));
+  RETORT_ASSIGN_OR_RETURN(const SftRows rows,
+                          EncodeSftRows(job_->policy, *job_->train, input.rows));
   RETORT_ASSIGN_OR_RETURN(StepOutcome outcome, RunSftStep(context_, rows, state_, clock));
   if (outcome.bad && group_->rank() == 0) {
     *bad_batch_path = PathIfSaved(SaveBadBatch(job_->run_dir, state_.step, outcome.why, rows));
@@ -191,7 +191,7 @@ absl::StatusOr<Digest> Learner::WriteCheckpoint(int64_t step, uint64_t epoch) {
   CheckpointContents contents;
   contents.model = model_.get();
   contents.state = state_;
-  contents.config_digest = CheckpointConfigDigest(job_->policy, job_->reinforcement());
+  contents.config_digest = CheckpointConfigDigest(job_->policy, job_->model, job_->reinforcement());
   if (publisher_ != nullptr) {
     for (const Publisher::Held& held : publisher_->held()) {
       const bool needed =
@@ -204,8 +204,15 @@ absl::StatusOr<Digest> Learner::WriteCheckpoint(int64_t step, uint64_t epoch) {
 }
 
 absl::StatusOr<Digest> Learner::Export(const std::string& path) const {
-  RETORT_RETURN_IF_ERROR(checkpoint::ExportHuggingFace(
-      path, job_->policy.config, model_->parameters, PolicyFolder(job_->spec)));
+  const layout::ModelConfig& config = job_->policy.config;
+  tensor::ParameterArena weights = model_->parameters;
+  if (job_->model.adapted()) {
+    RETORT_RETURN_IF_ERROR(checkpoint::ExportAdapter(job_->run_dir + "/adapter", config,
+                                                     job_->model.adapter(), model_->parameters));
+    RETORT_ASSIGN_OR_RETURN(weights, job_->model.Merge(model_->parameters));
+  }
+  RETORT_RETURN_IF_ERROR(
+      checkpoint::ExportHuggingFace(path, config, weights, PolicyFolder(job_->spec)));
   return state_.weight_digest;
 }
 

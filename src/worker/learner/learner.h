@@ -20,6 +20,7 @@
 #include "worker/learner/step_outcome.h"
 #include "worker/learner/trainer_checkpoint.h"
 #include "worker/learner/training_context.h"
+#include "worker/weight_sync/policy_model.h"
 #include "worker/weight_sync/policy_source.h"
 #include "worker/weight_sync/publisher.h"
 
@@ -30,12 +31,13 @@ struct LearnerJob {
   v1::JobSpec spec;
   std::string run_dir;
   PolicyText policy;
+  PolicyModel model{policy.config};    // With LoRA: it holds the base.
   std::optional<data::Dataset> train;  // SFT only.
 
   bool reinforcement() const { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 };
 
-// Reads the policy's config and tokenizer, and for SFT the rows.
+// Reads the policy's config and tokenizer, with LoRA the base weights, and for SFT the rows.
 absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::string& run_dir);
 
 struct TrainedStep {
@@ -70,7 +72,8 @@ class Learner {
   // Collective. The manifest's digest on rank 0.
   absl::StatusOr<Digest> WriteCheckpoint(int64_t step, uint64_t epoch);
 
-  // Any rank. Returns the digest of the weights written.
+  // Any rank. With LoRA the model at `path` is the base with the adapter merged into it, and the
+  // adapter itself goes to RUN/adapter. Returns the digest of the policy version written.
   absl::StatusOr<Digest> Export(const std::string& path) const;
 
   const checkpoint::TrainerState& state() const { return state_; }

@@ -138,7 +138,7 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   if (publishes) {
     RETORT_ASSIGN_OR_RETURN(
         ring, OpenWeightSegment(broker, job_id,
-                                WeightRingShapeOf(job_.policy.config, job_.spec.algorithm().lag()),
+                                WeightRingShapeOf(job_.model, job_.spec.algorithm().lag()),
                                 ring::Access::kReadWrite, kSegmentDeadline));
   }
   RETORT_ASSIGN_OR_RETURN(learner_, Learner::Start(&job_, group, std::move(ring), command.epoch(),
@@ -153,6 +153,7 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   ready.set_generation(command.generation());
   ready.set_step(learner_->state().step);
   ready.set_weight_digest(learner_->state().weight_digest.ToHex());
+  if (job_.model.adapted()) ready.set_base_digest(job_.model.base_digest().ToHex());
   for (const v1::PublishedVersion& published : learner_->published())
     *ready.add_published() = published;
   return message;
@@ -163,7 +164,7 @@ absl::Status LearnerRole::ServeOtherHosts(const ring::BrokerAddress& broker) {
   RETORT_ASSIGN_OR_RETURN(
       ring::Segment segment,
       OpenWeightSegment(broker, session_.welcome().job_id(),
-                        WeightRingShapeOf(job_.policy.config, job_.spec.algorithm().lag()),
+                        WeightRingShapeOf(job_.model, job_.spec.algorithm().lag()),
                         ring::Access::kReadOnly, kSegmentDeadline));
   RETORT_ASSIGN_OR_RETURN(rpc::ArtifactLookup lookup,
                           ServeWeights(std::move(segment), kSegmentDeadline));

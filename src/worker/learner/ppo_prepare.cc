@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/model/response_batch.h"
 #include "common/objective/importance_sampling.h"
+#include "common/tensor/cat.h"
 #include "common/tensor/torch_process.h"
 #include "worker/learner/rank_share.h"
 
@@ -27,8 +28,8 @@ at::Tensor FullKl(const TrainingContext& context, const PpoSettings& settings,
   }
   return objective::KlPerToken(
       objective::KlPenalty::kFull,
-      context.model->model.FullLogProbs(hidden, settings.temperature, context.policy->vocab_limit),
-      at::cat(reference));
+      context.model->model.FullLogProbs(hidden, settings.temperature, context.policy->mask),
+      tensor::Cat(reference));
 }
 
 // One micro-batch's part of `planes` [kPlanes, N * T].
@@ -41,7 +42,7 @@ void Forward(const TrainingContext& context, const PpoSettings& settings,
   const at::Tensor hidden = model::ResponseHidden(model, batch);
   const at::Tensor where = FlatResponseIndex(samples, batch.sequences);
   const model::SelectedLogProbs selected =
-      model.LogProbs(hidden, batch.targets, settings.temperature, context.policy->vocab_limit);
+      model.LogProbs(hidden, batch.targets, settings.temperature, context.policy->mask);
   planes[kOldLogProbs].index_copy_(0, where, selected.log_probs);
   planes[kValues].index_copy_(0, where, model.Values(hidden));
   if (settings.kl_penalty == objective::KlPenalty::kFull) {
@@ -120,7 +121,7 @@ at::Tensor FlatResponseIndex(const StepSamples& samples, absl::Span<const int64_
   for (const int64_t i : sequences) {
     parts.push_back(at::arange(i * stride, i * stride + samples.response_lengths[i], at::kLong));
   }
-  return at::cat(parts);
+  return tensor::Cat(parts);
 }
 
 absl::StatusOr<PreparedStep> PreparePpoStep(const TrainingContext& context,

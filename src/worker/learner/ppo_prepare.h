@@ -3,13 +3,12 @@
 // on every rank.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include "absl/status/statusor.h"
 #include "common/checkpoint/manifest.h"
 #include "common/objective/gae.h"
 #include "common/objective/kl_penalty.h"
 #include "common/objective/running_moments.h"
+#include "common/tensor/aten.h"
 #include "worker/learner/ppo_settings.h"
 #include "worker/learner/step_clock.h"
 #include "worker/learner/step_samples.h"

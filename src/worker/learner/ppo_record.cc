@@ -12,6 +12,7 @@
 #include "common/metrics/histogram.h"
 #include "common/objective/importance_sampling.h"
 #include "common/objective/ppo_statistics.h"
+#include "common/tensor/cat.h"
 #include "common/tensor/torch_process.h"
 #include "worker/learner/record_number.h"
 
@@ -47,6 +48,9 @@ void AddRewards(const StepSamples& samples, Scalars& scalars) {
     const at::Tensor part = samples.reward_parts.select(1, static_cast<int64_t>(r));
     PutNumber(scalars, absl::StrCat("rewards/", samples.reward_names[r], "/mean"), Mean(part));
     PutNumber(scalars, absl::StrCat("rewards/", samples.reward_names[r], "/std"), Std(part));
+    if (samples.reward_gave_up[r] == 0) continue;
+    PutNumber(scalars, absl::StrCat("rewards/", samples.reward_names[r], "/gave_up"),
+              static_cast<double>(samples.reward_gave_up[r]));
   }
 }
 
@@ -141,10 +145,10 @@ PpoRecord Build(const PpoRecordInputs& inputs, const at::Tensor& ratios) {
 
 absl::StatusOr<PpoRecord> RecordOfPpoStep(const PpoRecordInputs& inputs) {
   const std::vector<at::Tensor>& mine = inputs.updates->ratios;
-  const at::Tensor local = mine.empty() ? at::empty({0}, at::kFloat) : at::cat(mine);
+  const at::Tensor local = mine.empty() ? at::empty({0}, at::kFloat) : tensor::Cat(mine);
   RETORT_ASSIGN_OR_RETURN(const std::vector<at::Tensor> all,
                           inputs.context->group->AllGatherRows(local));
-  return tensor::CatchTorch([&] { return Build(inputs, at::cat(all)); });
+  return tensor::CatchTorch([&] { return Build(inputs, tensor::Cat(all)); });
 }
 
 v1::StepRecord RecordOfBadStep(const StepSamples& samples, int64_t step) {

@@ -51,7 +51,7 @@ objective::PpoLossInputs LossInputs(const TrainingContext& context, const PpoSet
   const at::Tensor hidden = model::ResponseHidden(model, batch);
   const at::Tensor where = FlatResponseIndex(samples, batch.sequences);
   model::SelectedLogProbs selected =
-      model.LogProbs(hidden, batch.targets, settings.temperature, context.policy->vocab_limit);
+      model.LogProbs(hidden, batch.targets, settings.temperature, context.policy->mask);
   objective::PpoLossInputs inputs;
   inputs.log_probs = std::move(selected.log_probs);
   inputs.entropy = selected.entropy.detach();

@@ -1,5 +1,6 @@
 #include "worker/learner/sft_step.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/data/stop_ids.h"
 #include "common/model/response_batch.h"
 #include "common/objective/lr_schedule.h"
 #include "common/objective/sft_loss.h"
@@ -18,55 +20,63 @@
 namespace retort::worker {
 namespace {
 
-absl::Status AppendRow(const PolicyText& policy, bool add_bos, const data::Row& row, int64_t eos,
-                       SftRows* out) {
-  if (!row.has_response)
-    return absl::InvalidArgumentError("the row has no \"response\" or \"answer\" to learn");
-  RETORT_ASSIGN_OR_RETURN(const std::vector<int64_t> prompt,
-                          EncodePrompt(policy, add_bos, row.prompt));
-  RETORT_ASSIGN_OR_RETURN(const std::vector<int64_t> response,
-                          policy.tokenizer->Encode(row.response, /*add_special_tokens=*/false));
-  const int64_t length = static_cast<int64_t>(prompt.size() + response.size()) + 1;
+absl::Status AppendRow(const PolicyText& policy, const data::Row& row,
+                       const absl::StatusOr<int64_t>& eos, SftRows* out) {
+  RETORT_ASSIGN_OR_RETURN(const data::EncodedExample example, policy.rows->Example(row, eos));
+  const auto length = static_cast<int64_t>(example.ids.size());
   if (length > policy.config.max_position_embeddings) {
-    return absl::InvalidArgumentError(absl::StrCat(length,
-                                                   " tokens with EOS, the model's context holds ",
-                                                   policy.config.max_position_embeddings));
+    return absl::InvalidArgumentError(
+        absl::StrCat(length, " tokens with ", row.is_chat() ? "the chat template" : "EOS",
+                     ", the model's context holds ", policy.config.max_position_embeddings));
   }
-  out->tokens.insert(out->tokens.end(), prompt.begin(), prompt.end());
-  out->tokens.insert(out->tokens.end(), response.begin(), response.end());
-  out->tokens.push_back(eos);
+  out->tokens.insert(out->tokens.end(), example.ids.begin(), example.ids.end());
+  out->trained.insert(out->trained.end(), example.trained.begin(), example.trained.end());
   out->begin.push_back(static_cast<int64_t>(out->tokens.size()));
-  out->prompt_lengths.push_back(static_cast<int64_t>(prompt.size()));
+  out->prompt_lengths.push_back(example.prompt_length);
   return absl::OkStatus();
 }
 
 // The ranks' own counts are summed, as in PPO, and must be the step's.
 absl::StatusOr<int64_t> GlobalTokens(const TrainingContext& context, const SftRows& rows,
                                      const std::vector<std::vector<int64_t>>& mine) {
-  const auto response = [&rows](int64_t i) {
-    return rows.begin[i + 1] - rows.begin[i] - rows.prompt_lengths[i];
-  };
   int64_t count = 0, expected = 0;
   for (const std::vector<int64_t>& sequences : mine) {
-    for (const int64_t i : sequences) count += response(i);
+    for (const int64_t i : sequences) count += rows.TrainedTokens(i);
   }
-  for (int64_t i = 0; i < rows.count(); ++i) expected += response(i);
+  for (int64_t i = 0; i < rows.count(); ++i) expected += rows.TrainedTokens(i);
   const at::Tensor total = at::tensor({count}, at::kLong);
   RETORT_RETURN_IF_ERROR(context.group->AllReduceSum(total));
   if (total.item<int64_t>() == expected) return expected;
   return absl::DataLossError(absl::StrCat("the ranks' shares of the step hold ",
-                                          total.item<int64_t>(), " response tokens, expected ",
+                                          total.item<int64_t>(), " trained tokens, expected ",
                                           expected));
+}
+
+// The batch without the rows that predict tokens which are not trained: the user's between two
+// turns of the assistant.
+void KeepTrained(const SftRows& rows, model::ResponseBatch* batch) {
+  std::vector<int64_t> kept;
+  int64_t row = 0;
+  for (const int64_t i : batch->sequences) {
+    for (int64_t t = rows.begin[i] + rows.prompt_lengths[i]; t < rows.begin[i + 1]; ++t, ++row) {
+      if (rows.trained[t]) kept.push_back(row);
+    }
+  }
+  if (static_cast<int64_t>(kept.size()) == row) return;
+  const at::Tensor index = at::tensor(kept, at::kLong);
+  batch->rows = batch->rows.index_select(0, index);
+  batch->targets = batch->targets.index_select(0, index);
 }
 
 at::Tensor BackwardOne(const TrainingContext& context, const SftRows& rows,
                        const std::vector<int64_t>& sequences, int64_t global_tokens) {
   const model::Model& model = context.model->model;
-  const model::ResponseBatch batch =
+  model::ResponseBatch batch =
       model::MakeResponseBatch({rows.tokens, rows.begin, rows.prompt_lengths}, sequences);
+  KeepTrained(rows, &batch);
   const model::SelectedLogProbs selected =
       model.LogProbs(model::ResponseHidden(model, batch), batch.targets,
-                     /*temperature=*/1, context.policy->vocab_limit);
+                     /*temperature=*/1, context.policy->mask);
   const objective::SftLossPart part = objective::SftTokenLoss(
       selected.log_probs, /*mask=*/{}, selected.entropy.detach(), /*correct=*/{}, global_tokens);
   objective::TotalLoss({part.term}).backward();
@@ -96,10 +106,13 @@ std::vector<int64_t> SftRows::Lengths() const {
   return lengths;
 }
 
-absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, bool add_bos,
-                                      const data::Dataset& dataset,
+int64_t SftRows::TrainedTokens(int64_t i) const {
+  return std::count(trained.begin() + begin[i], trained.begin() + begin[i + 1], true);
+}
+
+absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, const data::Dataset& dataset,
                                       absl::Span<const int64_t> rows) {
-  RETORT_ASSIGN_OR_RETURN(const int64_t eos, EosOf(policy));
+  const absl::StatusOr<int64_t> eos = data::EosOf(*policy.tokenizer, policy.stop_ids);
   SftRows encoded;
   encoded.begin.push_back(0);
   for (const int64_t row : rows) {
@@ -107,8 +120,8 @@ absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, bool add_bos,
       return absl::InvalidArgumentError(absl::StrCat("row ", row, " is not in ", dataset.source(),
                                                      " of ", dataset.size(), " rows"));
     }
-    RETORT_RETURN_IF_ERROR(WithContext(AppendRow(policy, add_bos, dataset.row(row), eos, &encoded),
-                                       dataset.Where(row)));
+    RETORT_RETURN_IF_ERROR(
+        WithContext(AppendRow(policy, dataset.row(row), eos, &encoded), dataset.Where(row)));
   }
   return encoded;
 }

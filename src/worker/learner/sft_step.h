@@ -1,5 +1,5 @@
-// One supervised step of a learner rank: token loss on the responses of the step's rows, EOS
-// included.
+// One supervised step of a learner rank: token loss on what the step's rows teach, which is the
+// response and EOS, or what the assistant says in a conversation.
 #pragma once
 
 #include <cstdint>
@@ -15,21 +15,23 @@
 
 namespace retort::worker {
 
-// Rows as token ids: prompt, response, EOS, one after the other.
+// Rows as token ids, one after the other.
 struct SftRows {
   std::vector<int64_t> tokens;
   std::vector<int64_t> begin;           // [N + 1]
-  std::vector<int64_t> prompt_lengths;  // [N]
+  std::vector<int64_t> prompt_lengths;  // [N] tokens before the first trained one, >= 1.
+  std::vector<bool> trained;            // One a token: it counts in the loss.
 
   int64_t count() const { return static_cast<int64_t>(prompt_lengths.size()); }
   std::vector<int64_t> Lengths() const;
+  int64_t TrainedTokens(int64_t i) const;  // Of row i, >= 1.
 };
 
-// The prompt is encoded as for a rollout, the response by itself: that is what the policy will see
-// and say, and EosOf ends it. Errors: those of EosOf; INVALID_ARGUMENT naming file and line of a
-// row without response, that cannot be encoded or is longer than the model's context.
-absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, bool add_bos,
-                                      const data::Dataset& dataset, absl::Span<const int64_t> rows);
+// As policy.rows encodes them; data::EosOf ends a response. Errors, naming file and line of the
+// row: those of RowEncoder::Example and EosOf; INVALID_ARGUMENT for one longer than the model's
+// context.
+absl::StatusOr<SftRows> EncodeSftRows(const PolicyText& policy, const data::Dataset& dataset,
+                                      absl::Span<const int64_t> rows);
 
 // Accumulates this rank's part of the gradient into the model's (zeroed) gradients; returns its
 // part of the sums (objective::SftSum).

@@ -83,10 +83,10 @@ absl::Status Assembler::CheckScores(const artifact::Rollout& rollout,
         "scores", bundle,
         absl::StrCat("rows of ", scores.vocab, " log-probs do not fit the job's kl_penalty"));
   }
-  if (shape_.full_reference && scores.vocab < shape_.vocab_limit) {
+  if (shape_.full_reference && scores.vocab < shape_.mask.limit) {
     return Wrong("scores", bundle,
                  absl::StrCat("rows of ", scores.vocab, " log-probs, the vocabulary has ",
-                              shape_.vocab_limit));
+                              shape_.mask.limit));
   }
   if (scores.tokens() != static_cast<int64_t>(rollout.behaviour_log_probs.size())) {
     return Wrong("scores", bundle,
@@ -111,10 +111,9 @@ absl::Status Assembler::AddSamples(const artifact::Rollout& rollout) {
     samples_.response_begin.push_back(samples_.response_begin.back() + response);
   }
   for (const int32_t id : rollout.token_ids) {
-    if (id < 0 || id >= shape_.vocab_limit) {
-      return Wrong(
-          "rollout", rollout.bundle,
-          absl::StrCat("token id ", id, " is outside the vocabulary of ", shape_.vocab_limit));
+    if (!shape_.mask.Contains(id)) {
+      return Wrong("rollout", rollout.bundle,
+                   absl::StrCat("id ", id, " is no token; ids are below ", shape_.mask.limit));
     }
     samples_.tokens.push_back(id);
   }
@@ -131,6 +130,10 @@ absl::Status Assembler::Add(const artifact::Rollout& rollout, const artifact::Sc
   RETORT_RETURN_IF_ERROR(CheckScores(rollout, scores));
   RETORT_RETURN_IF_ERROR(AddSamples(rollout));
   samples_.reward_names = rollout.reward_names;
+  samples_.reward_gave_up.resize(rollout.reward_names.size());
+  for (size_t r = 0; r < rollout.reward_gave_up.size(); ++r) {
+    samples_.reward_gave_up[r] += rollout.reward_gave_up[r];
+  }
   vocab_ = scores.vocab;
   Append(rollout.finished, samples_.finished);
   Append(rollout.behaviour_log_probs, behaviour_);

@@ -1,8 +1,6 @@
 // All samples of one RL step in flat order, put together from the bundles' rollouts and scores.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,6 +9,8 @@
 #include "absl/types/span.h"
 #include "common/artifact/rollout.h"
 #include "common/artifact/scores.h"
+#include "common/model/vocab_mask.h"
+#include "common/tensor/aten.h"
 
 namespace retort::worker {
 
@@ -32,7 +32,8 @@ struct StepSamples {
       full_reference;  // [sum of response lengths, V] f32 log-softmax rows; undefined otherwise.
   at::Tensor scores;   // [N] f32, the rewards' weighted sums.
   std::vector<std::string> reward_names;
-  at::Tensor reward_parts;  // [N, R] f32
+  at::Tensor reward_parts;              // [N, R] f32
+  std::vector<int64_t> reward_gave_up;  // [R] samples that a reward gave up on: their part is 0.
 
   int64_t count() const { return static_cast<int64_t>(prompt_lengths.size()); }
   int64_t longest_response() const { return mask.size(1); }
@@ -47,7 +48,7 @@ struct StepShape {
   int64_t version = 0;  // max(0, step - lag).
   int64_t prompts = 0;  // Slots of the step.
   int64_t samples_per_prompt = 0;
-  int64_t vocab_limit = 0;  // Token ids lie in [0, vocab_limit).
+  model::VocabMask mask;  // Of token ids.
   bool full_reference = false;
 };
 

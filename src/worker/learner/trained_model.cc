@@ -8,7 +8,7 @@
 namespace retort::worker {
 
 absl::StatusOr<std::unique_ptr<TrainedModel>> MakeTrainedModel(
-    const layout::ModelConfig& config, const layout::ParameterLayout& layout,
+    const PolicyModel& policy, const layout::ParameterLayout& layout,
     const at::Tensor& gradient_buffer) {
   RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena parameters,
                           tensor::ParameterArena::Allocate(layout));
@@ -17,7 +17,7 @@ absl::StatusOr<std::unique_ptr<TrainedModel>> MakeTrainedModel(
                           tensor::ParameterArena::Allocate(layout));
   return tensor::CatchTorch([&] {
     const tensor::ParameterArena gradients = tensor::ParameterArena::Wrap(layout, gradient_buffer);
-    model::Model model(config, parameters);
+    model::Model model = policy.Bind(parameters);
     model.AttachGradients(gradients);
     return std::make_unique<TrainedModel>(TrainedModel{std::move(parameters), gradients,
                                                        std::move(exp_avg), std::move(exp_avg_sq),

@@ -1,16 +1,16 @@
 // The policy that is being trained: parameters, gradients and AdamW's moments as arenas of one
-// layout, and the model that computes with them.
+// layout, and the model that computes with them. With LoRA the arenas are the adapter's; the base
+// has neither gradients nor moments.
 #pragma once
-
-#include <ATen/ATen.h>
 
 #include <memory>
 
 #include "absl/status/statusor.h"
 #include "common/base/digest.h"
-#include "common/layout/model_config.h"
 #include "common/model/model.h"
+#include "common/tensor/aten.h"
 #include "common/tensor/parameter_arena.h"
+#include "worker/weight_sync/policy_model.h"
 
 namespace retort::worker {
 
@@ -20,15 +20,15 @@ struct TrainedModel {
       gradients;                   // Over the collective's buffer, so that reducing need not copy.
   tensor::ParameterArena exp_avg;  // AdamW's first moment.
   tensor::ParameterArena exp_avg_sq;  // AdamW's second moment.
-  model::Model model;                 // Over `parameters`, with `gradients` attached.
+  model::Model model;                 // Of `parameters` (and a base), with `gradients` attached.
 
   const layout::ParameterLayout& layout() const { return parameters.layout(); }
 };
 
-// Everything zero. `gradient_buffer`: fp32 [>= layout.total_elements], contiguous.
-// Errors: RESOURCE_EXHAUSTED when the memory cannot be had.
+// Everything zero but the base. `layout`: policy.TrainedLayout. `gradient_buffer`: fp32 [>=
+// layout.total_elements], contiguous. Errors: RESOURCE_EXHAUSTED when the memory cannot be had.
 absl::StatusOr<std::unique_ptr<TrainedModel>> MakeTrainedModel(
-    const layout::ModelConfig& config, const layout::ParameterLayout& layout,
+    const PolicyModel& policy, const layout::ParameterLayout& layout,
     const at::Tensor& gradient_buffer);
 
 // A copy of parameters and moments: what a bad step goes back to.

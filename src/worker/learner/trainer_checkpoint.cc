@@ -100,10 +100,15 @@ absl::Status AgreeWithRankZero(const absl::Status& status, collective::Collectiv
 
 }  // namespace
 
-Digest CheckpointConfigDigest(const PolicyText& policy, bool value_head) {
-  return DigestOf(absl::StrCat(layout::ModelConfigJson(policy.config), "|",
-                               value_head ? "value_head" : "", "|",
-                               policy.tokenizer->digest().ToHex()));
+Digest CheckpointConfigDigest(const PolicyText& policy, const PolicyModel& model, bool value_head) {
+  std::string text =
+      absl::StrCat(layout::ModelConfigJson(policy.config), "|", value_head ? "value_head" : "", "|",
+                   policy.tokenizer->digest().ToHex());
+  if (model.adapted()) {
+    absl::StrAppend(&text, "|", layout::AdapterConfigJson(model.adapter(), policy.config), "|",
+                    model.base_digest().ToHex());
+  }
+  return DigestOf(text);
 }
 
 absl::StatusOr<Digest> SaveCheckpoint(const checkpoint::CheckpointTarget& target,
@@ -130,7 +135,8 @@ absl::StatusOr<checkpoint::FoundCheckpoint> RestoreCheckpoint(const std::string&
   if (manifest.config_digest != config_digest || manifest.total_elements != layout.total_elements ||
       manifest.published_elements != layout.published_elements) {
     return absl::FailedPreconditionError(absl::StrCat(
-        folder, " was written for another model or tokenizer; resume with the job that wrote it"));
+        folder,
+        " was written for another model, adapter or tokenizer; resume with the job that wrote it"));
   }
   RETORT_RETURN_IF_ERROR(tensor::CatchTorch([&]() -> absl::Status {
     return checkpoint::LoadRange(

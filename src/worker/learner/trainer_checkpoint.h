@@ -13,14 +13,15 @@
 #include "common/checkpoint/writer.h"
 #include "common/collective/collective.h"
 #include "worker/learner/trained_model.h"
+#include "worker/weight_sync/policy_model.h"
 #include "worker/weight_sync/policy_source.h"
 #include "worker/weight_sync/publisher.h"
 
 namespace retort::worker {
 
 // Of what a checkpoint's reader must share with its writer: the model's config, value head and
-// tokenizer.
-Digest CheckpointConfigDigest(const PolicyText& policy, bool value_head);
+// tokenizer; with LoRA also the adapter's config and the base weights, which no checkpoint holds.
+Digest CheckpointConfigDigest(const PolicyText& policy, const PolicyModel& model, bool value_head);
 
 struct CheckpointContents {
   const TrainedModel* model = nullptr;

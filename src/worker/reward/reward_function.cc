@@ -77,7 +77,9 @@ absl::StatusOr<std::unique_ptr<const RewardFunction>> MakeRewardFunction(
     case v1::RewardSpec::kExactMatch:
       return std::make_unique<ExactMatch>(spec.exact_match());
     case v1::RewardSpec::kRegex: {
-      absl::StatusOr<text::Pattern> pattern = text::Pattern::Compile(spec.regex().pattern());
+      // A score must not depend on the host.
+      absl::StatusOr<text::Pattern> pattern =
+          text::Pattern::Compile(spec.regex().pattern(), text::PatternMatcher::kReproducible);
       RETORT_RETURN_IF_ERROR(WithContext(pattern.status(), "regex"));
       return std::make_unique<Regex>(*std::move(pattern));
     }

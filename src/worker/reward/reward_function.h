@@ -14,6 +14,7 @@ namespace retort::worker {
 class RewardFunction {
  public:
   virtual ~RewardFunction() = default;
+  // RESOURCE_EXHAUSTED: the completion is more than the function can take.
   virtual absl::StatusOr<double> Evaluate(const Completion& completion) const = 0;
 };
 

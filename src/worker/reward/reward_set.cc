@@ -43,9 +43,13 @@ absl::StatusOr<RewardResult> RewardSet::Score(const Completion& completion) cons
   RewardResult result;
   for (size_t i = 0; i < functions_.size(); ++i) {
     const absl::StatusOr<double> part = functions_[i]->Evaluate(completion);
-    RETORT_RETURN_IF_ERROR(WithContext(part.status(), absl::StrCat("rewards[", i, "]")));
-    result.parts.push_back(*part);
-    result.score += weights_[i] * *part;
+    const absl::Status status = WithContext(part.status(), absl::StrCat("rewards[", i, "]"));
+    const bool gave_up = absl::IsResourceExhausted(status);
+    if (!gave_up) RETORT_RETURN_IF_ERROR(status);
+    if (gave_up && result.why.empty()) result.why = std::string(status.message());
+    result.gave_up.push_back(gave_up ? 1 : 0);
+    result.parts.push_back(gave_up ? 0 : *part);
+    result.score += weights_[i] * result.parts.back();
   }
   return result;
 }

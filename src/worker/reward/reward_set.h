@@ -25,6 +25,10 @@ struct Completion {
 struct RewardResult {
   double score = 0;           // sum of weight * part.
   std::vector<double> parts;  // In the order of names(), before weights.
+  // 1 where a reward gave up on the completion (a regex at its match limit): the part is 0. One
+  // such text among many must not end a run.
+  std::vector<uint8_t> gave_up;
+  std::string why;  // Of the first that did.
 };
 
 class RewardFunction;
@@ -42,8 +46,7 @@ class RewardSet {
   // "exact_match", "regex", "length"; a kind used twice gets "regex[1]" with its index in the job.
   const std::vector<std::string>& names() const { return names_; }
 
-  // Errors: RESOURCE_EXHAUSTED naming rewards[i] when a regex hits its match limit;
-  // INVALID_ARGUMENT when the text is not UTF-8.
+  // Errors: INVALID_ARGUMENT naming rewards[i] when the text is not UTF-8.
   absl::StatusOr<RewardResult> Score(const Completion& completion) const;
 
  private:

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
 #include "common/text/stream_decoder.h"
@@ -89,32 +90,27 @@ model::SamplingOptions BundleGenerator::SamplingOf(v1::BundleKind kind) const {
   options.filter.top_p = rollout.top_p();
   options.greedy = kind == v1::BUNDLE_KIND_EVAL;
   options.eos_ids = policy_->stop_ids;
-  options.vocab_limit = policy_->vocab_limit;
-  options.max_batch = rollout.max_batch();
+  options.mask = policy_->mask;
   return options;
 }
 
-absl::StatusOr<std::vector<std::vector<int64_t>>> BundleGenerator::Prompts(
+absl::StatusOr<std::vector<const data::EncodedPrompt*>> BundleGenerator::Prompts(
     const BundleRequest& request) {
   const v1::BundleKind kind = request.bundle.kind();
   RETORT_ASSIGN_OR_RETURN(const data::Dataset* rows, RowsOf(kind));
-  std::vector<std::vector<int64_t>> prompts;
+  std::vector<const data::EncodedPrompt*> prompts;
   for (const int64_t row : request.rows) {
     if (row < 0 || row >= rows->size()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the lease names row ", row, ", but ", rows->source(), " has ", rows->size(), " rows"));
     }
-    auto [cached, is_new] = prompts_.try_emplace({kind, row});
-    if (is_new) {
-      absl::StatusOr<std::vector<int64_t>> ids =
-          EncodePrompt(*policy_, spec_.data().add_bos(), rows->row(row).prompt);
-      if (!ids.ok()) {
-        prompts_.erase(cached);
-        return WithContext(ids.status(), rows->Where(row));
-      }
-      cached->second = *std::move(ids);
+    std::unique_ptr<const data::EncodedPrompt>& cached = prompts_[{kind, row}];
+    if (cached == nullptr) {
+      absl::StatusOr<data::EncodedPrompt> prompt = policy_->rows->Prompt(rows->row(row));
+      RETORT_RETURN_IF_ERROR(WithContext(prompt.status(), rows->Where(row)));
+      cached = std::make_unique<const data::EncodedPrompt>(*std::move(prompt));
     }
-    prompts.push_back(cached->second);
+    prompts.push_back(cached.get());
   }
   return prompts;
 }
@@ -122,7 +118,9 @@ absl::StatusOr<std::vector<std::vector<int64_t>>> BundleGenerator::Prompts(
 absl::StatusOr<GeneratedBundle> BundleGenerator::Generate(const model::Model& model,
                                                           const BundleRequest& request,
                                                           const TokenHook& on_token) {
-  RETORT_ASSIGN_OR_RETURN(const std::vector<std::vector<int64_t>> prompts, Prompts(request));
+  RETORT_ASSIGN_OR_RETURN(const std::vector<const data::EncodedPrompt*> prompts, Prompts(request));
+  std::vector<std::vector<int64_t>> ids;
+  for (const data::EncodedPrompt* prompt : prompts) ids.push_back(prompt->ids);
   const bool train = request.bundle.kind() == v1::BUNDLE_KIND_TRAIN;
   const int n = train ? spec_.data().samples_per_prompt() : 1;
   std::vector<model::SampleRequest> wanted;
@@ -138,18 +136,19 @@ absl::StatusOr<GeneratedBundle> BundleGenerator::Generate(const model::Model& mo
   }
   absl::Status stopped;
   int64_t tokens = 0;
-  absl::StatusOr<std::vector<model::GeneratedSample>> samples = model::Generate(
-      model, prompts, wanted, SamplingOf(request.bundle.kind()), [&](int64_t, int64_t) {
-        stopped = on_token(++tokens);
-        return stopped.ok();
-      });
+  absl::StatusOr<std::vector<model::GeneratedSample>> samples =
+      model::Generate(model, ids, wanted, SamplingOf(request.bundle.kind()),
+                      {.max_batch = spec_.rollout().max_batch()}, [&](int64_t, int64_t) {
+                        stopped = on_token(++tokens);
+                        return stopped.ok();
+                      });
   RETORT_RETURN_IF_ERROR(stopped);
   RETORT_RETURN_IF_ERROR(samples.status());
   return Assemble(request, prompts, *samples);
 }
 
 absl::StatusOr<GeneratedBundle> BundleGenerator::Assemble(
-    const BundleRequest& request, absl::Span<const std::vector<int64_t>> prompts,
+    const BundleRequest& request, absl::Span<const data::EncodedPrompt* const> prompts,
     absl::Span<const model::GeneratedSample> samples) const {
   RETORT_ASSIGN_OR_RETURN(const data::Dataset* rows, RowsOf(request.bundle.kind()));
   GeneratedBundle bundle;
@@ -159,40 +158,52 @@ absl::StatusOr<GeneratedBundle> BundleGenerator::Assemble(
   rollout.rows = request.rows;
   rollout.n = static_cast<int32_t>(samples.size() / prompts.size());
   rollout.reward_names = rewards_.names();
+  rollout.reward_gave_up.resize(rollout.reward_names.size());
   for (size_t slot = 0; slot < prompts.size(); ++slot) {
     rollout.slots.push_back(request.first_slot + static_cast<int64_t>(slot));
     for (int sample = 0; sample < rollout.n; ++sample) {
-      RETORT_RETURN_IF_ERROR(AddSample(rows->row(request.rows[slot]), prompts[slot],
+      RETORT_RETURN_IF_ERROR(AddSample(rows->row(request.rows[slot]), *prompts[slot],
                                        samples[slot * rollout.n + sample], &bundle));
     }
+  }
+  if (bundle.gave_up_why.empty()) {
+    rollout.reward_gave_up.clear();
+  } else {
+    LogWarning(
+        "rewards gave up on completions, which score 0 step={} bundle={} count={} why=\"{}\"",
+        rollout.bundle.step(), rollout.bundle.index(),
+        std::accumulate(rollout.reward_gave_up.begin(), rollout.reward_gave_up.end(), 0),
+        bundle.gave_up_why);
   }
   return bundle;
 }
 
-absl::Status BundleGenerator::AddSample(const data::Row& row, const std::vector<int64_t>& prompt,
+absl::Status BundleGenerator::AddSample(const data::Row& row, const data::EncodedPrompt& prompt,
                                         const model::GeneratedSample& sample,
                                         GeneratedBundle* bundle) const {
   RETORT_ASSIGN_OR_RETURN(std::string text,
-                          text::DecodeContinuation(*policy_->tokenizer, prompt, sample.ids));
+                          text::DecodeContinuation(*policy_->tokenizer, prompt.ids, sample.ids));
   RETORT_ASSIGN_OR_RETURN(const RewardResult reward,
-                          rewards_.Score({.prompt = row.prompt,
+                          rewards_.Score({.prompt = prompt.text,
                                           .text = text,
                                           .tokens = static_cast<int64_t>(sample.ids.size()),
-                                          .finished = sample.finished,
+                                          .finished = sample.finished(),
                                           .answer = row.response}));
   artifact::Rollout& rollout = bundle->rollout;
-  rollout.prompt_lengths.push_back(static_cast<int32_t>(prompt.size()));
+  rollout.prompt_lengths.push_back(static_cast<int32_t>(prompt.ids.size()));
   rollout.response_lengths.push_back(static_cast<int32_t>(sample.ids.size()));
-  rollout.token_ids.insert(rollout.token_ids.end(), prompt.begin(), prompt.end());
+  rollout.token_ids.insert(rollout.token_ids.end(), prompt.ids.begin(), prompt.ids.end());
   rollout.token_ids.insert(rollout.token_ids.end(), sample.ids.begin(), sample.ids.end());
   rollout.behaviour_log_probs.insert(rollout.behaviour_log_probs.end(), sample.log_probs.begin(),
                                      sample.log_probs.end());
-  rollout.finished.push_back(sample.finished ? 1 : 0);
+  rollout.finished.push_back(sample.finished() ? 1 : 0);
   rollout.scores.push_back(static_cast<float>(reward.score));
   rollout.reward_parts.insert(rollout.reward_parts.end(), reward.parts.begin(), reward.parts.end());
+  for (size_t r = 0; r < reward.gave_up.size(); ++r) rollout.reward_gave_up[r] += reward.gave_up[r];
+  if (bundle->gave_up_why.empty()) bundle->gave_up_why = reward.why;
   bundle->exact_matches.push_back(
-      sample.finished && row.has_response && MatchesAnswer(text, row.response) ? 1 : 0);
-  bundle->prompts.push_back(row.prompt);
+      sample.finished() && row.has_response && MatchesAnswer(text, row.response) ? 1 : 0);
+  bundle->prompts.push_back(prompt.text);
   bundle->completions.push_back(std::move(text));
   bundle->generated_tokens += static_cast<int64_t>(sample.ids.size());
   return absl::OkStatus();

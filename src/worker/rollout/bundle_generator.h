@@ -35,6 +35,7 @@ struct GeneratedBundle {
   std::vector<std::string> completions;  // [N] decoded without special tokens.
   std::vector<uint8_t> exact_matches;    // [N] ended by EOS and MatchesAnswer.
   int64_t generated_tokens = 0;
+  std::string gave_up_why;  // Why a reward gave up on a completion, the first; empty: none did.
 };
 
 // At most `limit` samples for people: the first sample of the first slots, text cut to 1024 bytes.
@@ -65,11 +66,12 @@ class BundleGenerator {
   absl::Status LoadRows();
   absl::StatusOr<const data::Dataset*> RowsOf(v1::BundleKind kind) const;
   model::SamplingOptions SamplingOf(v1::BundleKind kind) const;
-  absl::StatusOr<std::vector<std::vector<int64_t>>> Prompts(const BundleRequest& request);
+  // Encoded once and kept; the pointers live as long as this object.
+  absl::StatusOr<std::vector<const data::EncodedPrompt*>> Prompts(const BundleRequest& request);
   absl::StatusOr<GeneratedBundle> Assemble(const BundleRequest& request,
-                                           absl::Span<const std::vector<int64_t>> prompts,
+                                           absl::Span<const data::EncodedPrompt* const> prompts,
                                            absl::Span<const model::GeneratedSample> samples) const;
-  absl::Status AddSample(const data::Row& row, const std::vector<int64_t>& prompt,
+  absl::Status AddSample(const data::Row& row, const data::EncodedPrompt& prompt,
                          const model::GeneratedSample& sample, GeneratedBundle* bundle) const;
 
   const v1::JobSpec spec_;
@@ -77,7 +79,7 @@ class BundleGenerator {
   const RewardSet rewards_;
   std::optional<data::Dataset> train_;       // RL only.
   std::optional<data::Dataset> validation_;  // Only when the job evaluates.
-  absl::flat_hash_map<std::pair<int, int64_t>, std::vector<int64_t>> prompts_;  // Encoded once.
+  absl::flat_hash_map<std::pair<int, int64_t>, std::unique_ptr<const data::EncodedPrompt>> prompts_;
 };
 
 }  // namespace retort::worker

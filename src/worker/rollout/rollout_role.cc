@@ -13,6 +13,7 @@
 #include "worker/agent/report_text.h"
 #include "worker/rollout/bundle_generator.h"
 #include "worker/weight_sync/installer.h"
+#include "worker/weight_sync/policy_model.h"
 #include "worker/weight_sync/policy_source.h"
 #include "worker/weight_sync/weight_artifact.h"
 #include "worker/weight_sync/weight_segment.h"
@@ -22,7 +23,6 @@ namespace {
 
 // Text goes through the driver, which must stay small: this many samples a step or evaluation.
 constexpr int64_t kSampleTexts = 8;
-constexpr size_t kMaxFailureBytes = 4096;
 
 // How many sample texts a bundle contributes, so that a step's bundles together give about
 // kSampleTexts.
@@ -36,7 +36,7 @@ int SampleTextsOf(const v1::JobSpec& spec, const v1::BundleId& bundle) {
 
 class RolloutRole {
  public:
-  RolloutRole(DriverSession& session, const std::string& token, const PolicyText& policy,
+  RolloutRole(DriverSession& session, const std::string& token, const PolicyModel& policy,
               std::unique_ptr<BundleGenerator> generator)
       : session_(session), token_(token), policy_(policy), generator_(std::move(generator)) {}
 
@@ -58,7 +58,7 @@ class RolloutRole {
 
   DriverSession& session_;
   const std::string token_;
-  const PolicyText& policy_;
+  const PolicyModel policy_;
   const std::unique_ptr<BundleGenerator> generator_;
   std::unique_ptr<Installer> ring_;  // On the publisher's host; opened in ring_epoch_.
   uint64_t ring_epoch_ = 0;
@@ -92,6 +92,7 @@ absl::StatusOr<Installer*> RolloutRole::InstallerFor(const v1::RolloutLease& lea
   if (holder.address().empty() || holder.host_identity().empty()) {
     return absl::InvalidArgumentError("the lease does not say who holds the policy's weights");
   }
+  RETORT_RETURN_IF_ERROR(CheckBase(policy_, holder.base_digest()));
   if (holder.host_identity() != session_.host_identity()) {
     if (fetching_ == nullptr) RETORT_RETURN_IF_ERROR(OpenFetching());
     return fetching_.get();
@@ -113,7 +114,7 @@ absl::Status RolloutRole::OpenFetching() {
                                absl::Duration deadline, const rpc::ArtifactSink& sink) {
     return Fetch(address, id, deadline, sink);
   };
-  RETORT_ASSIGN_OR_RETURN(fetching_, Installer::Fetching(policy_.config, std::move(fetch)));
+  RETORT_ASSIGN_OR_RETURN(fetching_, Installer::Fetching(policy_, std::move(fetch)));
   return absl::OkStatus();
 }
 
@@ -135,9 +136,9 @@ absl::Status RolloutRole::OpenRing(absl::Duration timeout) {
   RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker, BrokerOf(session_.welcome(), token_));
   RETORT_ASSIGN_OR_RETURN(
       ring::Segment segment,
-      OpenWeightSegment(broker, session_.welcome().job_id(), WeightRingShapeOf(policy_.config, lag),
+      OpenWeightSegment(broker, session_.welcome().job_id(), WeightRingShapeOf(policy_, lag),
                         ring::Access::kReadOnly, timeout));
-  RETORT_ASSIGN_OR_RETURN(ring_, Installer::Open(std::move(segment), policy_.config, lag, timeout));
+  RETORT_ASSIGN_OR_RETURN(ring_, Installer::Open(std::move(segment), policy_, lag, timeout));
   return absl::OkStatus();
 }
 
@@ -243,7 +244,9 @@ absl::Status RunRollout(DriverSession& session, const std::string& token) {
   RETORT_ASSIGN_OR_RETURN(const PolicyText policy, LoadPolicyText(spec));
   RETORT_ASSIGN_OR_RETURN(std::unique_ptr<BundleGenerator> generator,
                           BundleGenerator::Make(spec, &policy));
-  return RolloutRole(session, token, policy, std::move(generator)).Run();
+  RETORT_ASSIGN_OR_RETURN(const PolicyModel model,
+                          LoadPolicyModel(spec, policy.config, /*value_head=*/false));
+  return RolloutRole(session, token, model, std::move(generator)).Run();
 }
 
 }  // namespace retort::worker

@@ -24,7 +24,8 @@ struct Sequences {
   model::SequenceSet set() const { return {tokens, begin, prompt_lengths}; }
 };
 
-absl::StatusOr<Sequences> SequencesOf(const artifact::Rollout& rollout, int64_t vocab_limit) {
+absl::StatusOr<Sequences> SequencesOf(const artifact::Rollout& rollout,
+                                      const model::VocabMask& mask) {
   Sequences sequences;
   sequences.begin.push_back(0);
   sequences.response_begin.push_back(0);
@@ -42,9 +43,9 @@ absl::StatusOr<Sequences> SequencesOf(const artifact::Rollout& rollout, int64_t 
     sequences.response_begin.push_back(sequences.response_begin.back() + response);
   }
   for (const int32_t id : rollout.token_ids) {
-    if (id < 0 || id >= vocab_limit) {
-      return absl::DataLossError(absl::StrCat(
-          "token id ", id, " of the rollout is outside the vocabulary of ", vocab_limit));
+    if (!mask.Contains(id)) {
+      return absl::DataLossError(
+          absl::StrCat("id ", id, " of the rollout is no token; ids are below ", mask.limit));
     }
     sequences.tokens.push_back(id);
   }
@@ -59,10 +60,9 @@ void ScoreSome(const model::Model& reference, const ScoringOptions& options,
   const model::ResponseBatch batch = model::MakeResponseBatch(sequences.set(), members);
   const at::Tensor hidden = model::ResponseHidden(reference, batch);
   const at::Tensor rows =
-      options.full
-          ? reference.FullLogProbs(hidden, options.temperature, options.vocab_limit).contiguous()
-          : reference.LogProbs(hidden, batch.targets, options.temperature, options.vocab_limit)
-                .log_probs.contiguous();
+      options.full ? reference.FullLogProbs(hidden, options.temperature, options.mask).contiguous()
+                   : reference.LogProbs(hidden, batch.targets, options.temperature, options.mask)
+                         .log_probs.contiguous();
   const float* row = rows.data_ptr<float>();
   for (size_t k = 0; k < members.size(); ++k) {
     const int64_t floats = batch.lengths[k] * width;
@@ -76,7 +76,7 @@ void ScoreSome(const model::Model& reference, const ScoringOptions& options,
 ScoringOptions ScoringOptionsOf(const v1::JobSpec& spec, const PolicyText& policy) {
   return {.temperature = spec.rollout().temperature(),
           .full = spec.algorithm().ppo().kl_penalty() == v1::KL_PENALTY_FULL,
-          .vocab_limit = policy.vocab_limit,
+          .mask = policy.mask,
           .micro_batch_tokens = spec.optimizer().micro_batch_tokens()};
 }
 
@@ -84,7 +84,7 @@ absl::StatusOr<artifact::Scores> ScoreBundle(const model::Model& reference,
                                              const ScoringOptions& options,
                                              const artifact::Rollout& rollout,
                                              const std::function<absl::Status()>& on_micro_batch) {
-  RETORT_ASSIGN_OR_RETURN(const Sequences sequences, SequencesOf(rollout, options.vocab_limit));
+  RETORT_ASSIGN_OR_RETURN(const Sequences sequences, SequencesOf(rollout, options.mask));
   RETORT_ASSIGN_OR_RETURN(const std::vector<std::vector<int64_t>> micro_batches,
                           data::PackMicroBatches(sequences.lengths, options.micro_batch_tokens));
   const int64_t width = options.full ? reference.config().vocab_size : 1;

@@ -15,9 +15,9 @@
 namespace retort::worker {
 
 struct ScoringOptions {
-  double temperature = 1;   // The rollouts': both log-probs of a KL are of the same distribution.
-  bool full = false;        // Whole log-softmax rows instead of the sampled tokens' entries.
-  int64_t vocab_limit = 0;  // Ids from here on have probability 0.
+  double temperature = 1;  // The rollouts': both log-probs of a KL are of the same distribution.
+  bool full = false;       // Whole log-softmax rows instead of the sampled tokens' entries.
+  model::VocabMask mask;   // Ids outside of it have probability 0.
   int64_t micro_batch_tokens =
       4096;  // Part of the result's identity: a row's bits may depend on its batch.
 };

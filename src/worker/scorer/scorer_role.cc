@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "worker/agent/report_text.h"
 #include "worker/scorer/bundle_scorer.h"
+#include "worker/weight_sync/policy_model.h"
 
 namespace retort::worker {
 namespace {
@@ -105,10 +106,10 @@ absl::Status RunScorer(DriverSession& session) {
   const v1::JobSpec& spec = session.welcome().spec();
   RETORT_ASSIGN_OR_RETURN(const PolicyText policy, LoadPolicyText(spec));
   RETORT_ASSIGN_OR_RETURN(const ReferenceWeights weights, LoadReferenceWeights(spec));
-  LogInfo("reference loaded elements={}", weights.arena.layout().total_elements);
-  return ScorerRole(session, model::Model(weights.config, weights.arena),
-                    ScoringOptionsOf(spec, policy))
-      .Run();
+  LogInfo("reference loaded elements={} bytes={}", weights.arena.layout().total_elements,
+          weights.arena.flat().nbytes());
+  RETORT_ASSIGN_OR_RETURN(model::Model reference, ReferenceModel(spec, weights));
+  return ScorerRole(session, std::move(reference), ScoringOptionsOf(spec, policy)).Run();
 }
 
 }  // namespace retort::worker

@@ -1,4 +1,4 @@
-// `retort-worker generate`: streams a model's completion of a prompt.
+// `retort generate`: completions of a prompt by a model folder.
 #pragma once
 
 #include <cstdint>
@@ -6,24 +6,25 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "worker/tools/tool_options.h"
 
 namespace retort::worker {
 
 struct GenerateOptions {
-  std::string model;  // Hugging Face folder.
-  std::string prompt;
-  int64_t max_new_tokens = 0;  // 0: 128, or fewer where the model's context ends.
-  double temperature = 1.0;
-  int64_t top_k = 0;
-  double top_p = 1.0;
-  uint64_t seed = 1;
-  bool greedy = false;
-  bool add_bos = false;
+  ModelOptions model;
+  TextOptions text;
+  DrawOptions draw;
+  std::string prompt;         // "-": all of standard input.
+  int64_t samples = 1;        // At most kMaxSamples; i draws from the random stream of (seed, i).
+  int64_t top_log_probs = 0;  // Of `json`: the likeliest so many ids at every token.
+  bool json = false;
 };
 
-// Writes the completion to `out` as it is generated, flushed after every piece of text, and a line
-// end after it. The caller has called tensor::ConfigureTorchProcess. Errors: bad options, bad files
-// (one line each).
+// Writes the completion and a line end; a single one as it is made, flushed after every piece of
+// text, several one after the other when all are made. With `json` one object on one line:
+//   {prompt_ids, samples: [{ids, tokens, log_probs, raw_log_probs, top?, text, finish_reason}]}
+// with the log-probs of model::GeneratedSample. The caller has called
+// tensor::ConfigureTorchProcess. Errors: bad options, bad files (one line each).
 absl::Status GenerateCommand(const GenerateOptions& options, std::ostream& out);
 
 }  // namespace retort::worker

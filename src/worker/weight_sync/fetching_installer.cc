@@ -10,7 +10,6 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/layout/parameter_layout.h"
 #include "common/ring/weight_ring.h"
 #include "common/tensor/parameter_arena.h"
 #include "worker/weight_sync/canary.h"
@@ -80,11 +79,11 @@ bool MayCome(const absl::Status& status) {
 
 class FetchingInstaller : public Installer {
  public:
-  FetchingInstaller(const layout::ModelConfig& config, const tensor::ParameterArena& arena,
+  FetchingInstaller(const PolicyModel& policy, const tensor::ParameterArena& arena,
                     WeightFetcher fetch)
       : arena_(arena),
         weights_(arena.data(), static_cast<size_t>(arena.layout().published_elements)),
-        model_(config, arena),
+        model_(policy.Bind(arena)),
         fetch_(std::move(fetch)) {}
 
   absl::StatusOr<InstalledVersion> Install(const VersionRequest& request) override;
@@ -163,12 +162,12 @@ absl::StatusOr<InstalledVersion> FetchingInstaller::Install(const VersionRequest
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Installer>> Installer::Fetching(const layout::ModelConfig& config,
+absl::StatusOr<std::unique_ptr<Installer>> Installer::Fetching(const PolicyModel& policy,
                                                                WeightFetcher fetch) {
   RETORT_ASSIGN_OR_RETURN(
       const tensor::ParameterArena arena,
-      tensor::ParameterArena::Allocate(layout::LayoutFor(config, /*value_head=*/false)));
-  return std::make_unique<FetchingInstaller>(config, arena, std::move(fetch));
+      tensor::ParameterArena::Allocate(policy.TrainedLayout(/*value_head=*/false)));
+  return std::make_unique<FetchingInstaller>(policy, arena, std::move(fetch));
 }
 
 }  // namespace retort::worker

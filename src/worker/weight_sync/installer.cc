@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/status_macros.h"
-#include "common/layout/parameter_layout.h"
 #include "common/ring/weight_ring.h"
 #include "common/tensor/parameter_arena.h"
 #include "worker/weight_sync/canary.h"
@@ -21,8 +20,8 @@ namespace {
 
 class RingInstaller : public Installer {
  public:
-  RingInstaller(ring::WeightRingReader reader, const layout::ModelConfig& config)
-      : reader_(std::move(reader)), config_(config) {}
+  RingInstaller(ring::WeightRingReader reader, const PolicyModel& policy)
+      : reader_(std::move(reader)), policy_(policy) {}
 
   absl::StatusOr<InstalledVersion> Install(const VersionRequest& request) override;
   absl::Status StillHolds() const override;
@@ -31,7 +30,7 @@ class RingInstaller : public Installer {
   const model::Model& ModelAt(absl::Span<const float> weights);
 
   const ring::WeightRingReader reader_;
-  const layout::ModelConfig config_;
+  const PolicyModel policy_;
   std::map<const float*, model::Model> models_;
   std::optional<ring::WeightView> installed_;
 };
@@ -41,10 +40,9 @@ const model::Model& RingInstaller::ModelAt(absl::Span<const float> weights) {
   const auto found = models_.find(weights.data());
   if (found != models_.end()) return found->second;
   // Borrow takes a mutable pointer; a model without gradients only reads.
-  const auto arena =
-      tensor::ParameterArena::Borrow(layout::LayoutFor(config_, /*value_head=*/false),
-                                     const_cast<float*>(weights.data()), nullptr);
-  return models_.emplace(weights.data(), model::Model(config_, arena)).first->second;
+  const auto arena = tensor::ParameterArena::Borrow(policy_.TrainedLayout(/*value_head=*/false),
+                                                    const_cast<float*>(weights.data()), nullptr);
+  return models_.emplace(weights.data(), policy_.Bind(arena)).first->second;
 }
 
 absl::StatusOr<InstalledVersion> RingInstaller::Install(const VersionRequest& request) {
@@ -79,19 +77,19 @@ absl::Status RingInstaller::StillHolds() const {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Installer>> Installer::Open(ring::Segment segment,
-                                                           const layout::ModelConfig& config,
-                                                           int lag, absl::Duration timeout) {
+                                                           const PolicyModel& policy, int lag,
+                                                           absl::Duration timeout) {
   RETORT_ASSIGN_OR_RETURN(ring::WeightRingReader reader,
                           ring::WeightRingReader::Open(std::move(segment), timeout));
-  const ring::WeightRingShape want = WeightRingShapeOf(config, lag);
+  const ring::WeightRingShape want = WeightRingShapeOf(policy, lag);
   const ring::WeightRingShape& got = reader.shape();
   if (got.slots != want.slots || got.slot_elements != want.slot_elements) {
     return absl::FailedPreconditionError(
         absl::StrCat("the weight ring has ", got.slots, " slots of ", got.slot_elements,
-                     " floats, this model needs ", want.slots, " of ", want.slot_elements,
-                     "; do learner and worker read the same config.json?"));
+                     " floats, this policy needs ", want.slots, " of ", want.slot_elements,
+                     "; do learner and worker read the same config.json and policy.lora?"));
   }
-  return std::make_unique<RingInstaller>(std::move(reader), config);
+  return std::make_unique<RingInstaller>(std::move(reader), policy);
 }
 
 }  // namespace retort::worker

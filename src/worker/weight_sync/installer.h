@@ -11,10 +11,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/digest.h"
-#include "common/layout/model_config.h"
 #include "common/model/model.h"
 #include "common/ring/segment.h"
 #include "common/rpc/artifact_bytes.h"
+#include "worker/weight_sync/policy_model.h"
 
 namespace retort::worker {
 
@@ -50,12 +50,12 @@ class Installer {
   // weight ring. Waits until a writer has formatted it. Errors: those of WeightRingReader::Open;
   // FAILED_PRECONDITION its shape is not this model's.
   static absl::StatusOr<std::unique_ptr<Installer>> Open(ring::Segment segment,
-                                                         const layout::ModelConfig& config, int lag,
+                                                         const PolicyModel& policy, int lag,
                                                          absl::Duration timeout);
 
   // For a worker on another host. Keeps one version, in memory of its own: nothing reads the old
   // one while the next comes in. RESOURCE_EXHAUSTED no memory for it.
-  static absl::StatusOr<std::unique_ptr<Installer>> Fetching(const layout::ModelConfig& config,
+  static absl::StatusOr<std::unique_ptr<Installer>> Fetching(const PolicyModel& policy,
                                                              WeightFetcher fetch);
   virtual ~Installer() = default;
 

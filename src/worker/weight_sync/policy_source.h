@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/data/row_encoder.h"
 #include "common/layout/model_config.h"
+#include "common/model/vocab_mask.h"
 #include "common/tensor/parameter_arena.h"
 #include "common/text/tokenizer.h"
 #include "retort/v1/job.pb.h"
@@ -24,17 +26,13 @@ std::string PolicyFolder(const v1::JobSpec& spec);
 struct PolicyText {
   layout::ModelConfig config;
   std::shared_ptr<const text::Tokenizer> tokenizer;
-  std::vector<int64_t> stop_ids;  // A sample ends with one of these; empty: only by length.
-  int64_t vocab_limit = 0;        // Ids from here on have no token: probability 0 in every role.
+  std::shared_ptr<const data::RowEncoder> rows;
+  std::vector<int64_t> stop_ids;  // data::StopIdsOf.
+  model::VocabMask mask;          // Ids with a token; others have probability 0 in every role.
 };
 
-// Errors: those of LoadModelConfig and Tokenizer::Load.
+// Errors: those of LoadCausalConfig, Tokenizer::Load and RowEncoder::Make.
 absl::StatusOr<PolicyText> LoadPolicyText(const v1::JobSpec& spec);
-
-// The token that training data ends a response with: the tokenizer's EOS, else the first stop id.
-// Errors: INVALID_ARGUMENT if there is neither, or the tokenizer's EOS is no stop id: a policy that
-// learned it would never stop.
-absl::StatusOr<int64_t> EosOf(const PolicyText& policy);
 
 // The policy's first weights: read from policy.path, or drawn with the job's seed. The value head
 // of a layout that has one starts at zero unless the folder holds it.
@@ -46,13 +44,8 @@ struct ReferenceWeights {
   tensor::ParameterArena arena;
 };
 
-// reference.path, or the policy's first weights.
+// reference.path, or the policy's first weights; held in reference.dtype where they come from
+// files.
 absl::StatusOr<ReferenceWeights> LoadReferenceWeights(const v1::JobSpec& spec);
-
-// One prompt's token ids: its text without special tokens, the model's BOS in front if the job says
-// data.add_bos. INVALID_ARGUMENT for text that cannot be encoded, a missing BOS, or a prompt of no
-// tokens.
-absl::StatusOr<std::vector<int64_t>> EncodePrompt(const PolicyText& policy, bool add_bos,
-                                                  absl::string_view prompt);
 
 }  // namespace retort::worker

@@ -6,7 +6,6 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
-#include "common/layout/parameter_layout.h"
 #include "common/model/model.h"
 #include "common/tensor/parameter_arena.h"
 #include "worker/weight_sync/weight_segment.h"
@@ -18,12 +17,12 @@ Digest DigestOfWeights(absl::Span<const float> weights) {
 }
 
 absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Open(ring::Segment segment,
-                                                           const layout::ModelConfig& config,
-                                                           int lag, uint64_t epoch) {
-  const ring::WeightRingShape shape = WeightRingShapeOf(config, lag);
+                                                           const PolicyModel& policy, int lag,
+                                                           uint64_t epoch) {
+  const ring::WeightRingShape shape = WeightRingShapeOf(policy, lag);
   RETORT_ASSIGN_OR_RETURN(ring::WeightRingWriter writer,
                           ring::WeightRingWriter::Open(std::move(segment), shape, epoch));
-  return std::unique_ptr<Publisher>(new Publisher(std::move(writer), config, shape.slots));
+  return std::unique_ptr<Publisher>(new Publisher(std::move(writer), policy, shape.slots));
 }
 
 absl::StatusOr<Digest> Publisher::Publish(int64_t version, absl::Span<const float> weights,
@@ -38,9 +37,8 @@ absl::StatusOr<Digest> Publisher::Publish(int64_t version, absl::Span<const floa
     return absl::DataLossError(absl::StrCat("policy version ", version, " hashes to ",
                                             digest.ToHex(), ", expected ", expected->ToHex()));
   }
-  const model::Model published(
-      config_, tensor::ParameterArena::Borrow(layout::LayoutFor(config_, /*value_head=*/false),
-                                              slot.data(), nullptr));
+  const model::Model published = policy_.Bind(tensor::ParameterArena::Borrow(
+      policy_.TrainedLayout(/*value_head=*/false), slot.data(), nullptr));
   RETORT_ASSIGN_OR_RETURN(const std::vector<float> canary, model::Canary(published));
   RETORT_RETURN_IF_ERROR(writer_.Commit(version, digest, canary));
   held_[version % slots_] = Held{version, digest, slot};

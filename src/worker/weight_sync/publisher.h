@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
-#include "common/layout/model_config.h"
 #include "common/ring/weight_ring.h"
+#include "worker/weight_sync/policy_model.h"
 
 namespace retort::worker {
 
@@ -24,7 +24,7 @@ class Publisher {
   // `segment` is mapped read-write and of the size that WeightSegment gives. Versions in it stay
   // until they are overwritten. Errors: those of WeightRingWriter::Open.
   static absl::StatusOr<std::unique_ptr<Publisher>> Open(ring::Segment segment,
-                                                         const layout::ModelConfig& config, int lag,
+                                                         const PolicyModel& policy, int lag,
                                                          uint64_t epoch);
 
   // Copies `weights` (the published range) into the version's slot, hashes the copy once, computes
@@ -43,11 +43,11 @@ class Publisher {
   std::vector<Held> held() const;
 
  private:
-  Publisher(ring::WeightRingWriter writer, const layout::ModelConfig& config, int slots)
-      : writer_(std::move(writer)), config_(config), slots_(slots) {}
+  Publisher(ring::WeightRingWriter writer, const PolicyModel& policy, int slots)
+      : writer_(std::move(writer)), policy_(policy), slots_(slots) {}
 
   ring::WeightRingWriter writer_;
-  const layout::ModelConfig config_;
+  const PolicyModel policy_;
   const int slots_;
   std::map<int64_t, Held> held_;  // By slot.
 };

@@ -1,13 +1,12 @@
 #include "worker/weight_sync/weight_segment.h"
 
 #include "absl/strings/str_cat.h"
-#include "common/layout/parameter_layout.h"
 
 namespace retort::worker {
 
-ring::WeightRingShape WeightRingShapeOf(const layout::ModelConfig& config, int lag) {
+ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag) {
   return {.slots = lag + 2,
-          .slot_elements = layout::LayoutFor(config, /*value_head=*/false).published_elements};
+          .slot_elements = policy.TrainedLayout(/*value_head=*/false).published_elements};
 }
 
 absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token) {

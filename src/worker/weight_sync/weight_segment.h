@@ -6,16 +6,17 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/layout/model_config.h"
 #include "common/ring/broker_client.h"
 #include "common/ring/segment.h"
 #include "common/ring/weight_ring.h"
 #include "retort/v1/control.pb.h"
+#include "worker/weight_sync/policy_model.h"
 
 namespace retort::worker {
 
-// lag + 2 versions of the published range, so that any uncommitted step can be rolled out again.
-ring::WeightRingShape WeightRingShapeOf(const layout::ModelConfig& config, int lag);
+// lag + 2 versions of the published range (with LoRA: the adapter), so that any uncommitted step
+// can be rolled out again.
+ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag);
 
 // Where this host's segments are asked for. INVALID_ARGUMENT if the driver named no broker.
 absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token);

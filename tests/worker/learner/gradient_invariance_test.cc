@@ -116,7 +116,7 @@ TEST_F(GradientInvarianceTest, Sft_WorldSizeAndMicroBatch_SameGradient) {
       "{\"prompt\":\"77777=\",\"answer\":\"1\"}\n{\"prompt\":\"0\",\"answer\":\"abcabc\"}\n",
       "rows");
   ASSERT_TRUE(dataset.ok()) << dataset.status();
-  const auto rows = EncodeSftRows(policy_, /*add_bos=*/false, *dataset, {0, 1, 2, 3, 4, 5, 1});
+  const auto rows = EncodeSftRows(policy_, *dataset, {0, 1, 2, 3, 4, 5, 1});
   ASSERT_TRUE(rows.ok()) << rows.status();
   const std::vector<int64_t> lengths = rows->Lengths();
   at::Tensor want;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/model/packed_batch.h"
+#include "common/tensor/cat.h"
 #include "worker/learner/ppo_step.h"
 #include "worker/learner/rank_fixture.h"
 
@@ -102,7 +103,7 @@ Old Prepare(const TrainedModel& model, const StepSamples& samples, int64_t vocab
     old.advantages.push_back(advantages);
     old.returns.push_back(advantages + now.values);
   }
-  const at::Tensor all = at::cat(old.advantages);
+  const at::Tensor all = tensor::Cat(old.advantages);
   const at::Tensor mean = all.mean(), deviation = (all.var(/*unbiased=*/true) + 1e-8).sqrt();
   for (at::Tensor& advantages : old.advantages) advantages = (advantages - mean) / deviation;
   return old;
@@ -198,7 +199,7 @@ TEST(PpoArithmeticTest, Step_TwoUpdates_EqualTheStepWrittenOut) {
     SetMoments(rank.model.get());
     SetMoments(hand->model.get());
     const at::Tensor before = rank.model->parameters.flat().detach().clone();
-    const double kl = StepByHand(samples, policy.vocab_limit, hand->model.get());
+    const double kl = StepByHand(samples, policy.mask.limit, hand->model.get());
 
     checkpoint::TrainerState state;
     state.step = kStep;

@@ -141,6 +141,15 @@ TEST_F(PpoStepTest, Run_Record_HoldsEveryStatisticOfPpo) {
                             "ppo/policy/ratio", "env/reward_dist"}));
 }
 
+TEST_F(PpoStepTest, Run_RewardThatGaveUp_IsInTheRecord) {
+  StepSamples samples = RandomSamples(spec_, policy_, 0);
+  EXPECT_FALSE(RunAlone(samples).outcome.record.scalars().contains("rewards/length/gave_up"));
+  samples.reward_gave_up = {0, 3};
+  const After after = RunAlone(samples);
+  EXPECT_EQ(Scalar(after, "rewards/length/gave_up"), 3);
+  EXPECT_FALSE(after.outcome.record.scalars().contains("rewards/exact_match/gave_up"));
+}
+
 TEST_F(PpoStepTest, Run_RatioHistogram_CountsEveryTokenOfEveryEpoch) {
   const StepSamples samples = RandomSamples(spec_, policy_, 0);
   const After after = Run(samples, 2).front();
@@ -217,7 +226,7 @@ TEST_F(PpoStepTest, Run_ScoreScaling_MovesTheMoments) {
 
 TEST_F(PpoStepTest, Run_FullKl_UsesWholeDistributions) {
   spec_.mutable_algorithm()->mutable_ppo()->set_kl_penalty(v1::KL_PENALTY_FULL);
-  tiny::TinyBundles bundles = tiny::RandomBundles(spec_, 0, 2, policy_.vocab_limit);
+  tiny::TinyBundles bundles = tiny::RandomBundles(spec_, 0, 2, policy_.mask.limit);
   // A reference that is uniform over the tokenizer's ids: the full KL is log(35) - entropy of the
   // policy.
   const int64_t vocab = policy_.config.vocab_size;
@@ -228,7 +237,7 @@ TEST_F(PpoStepTest, Run_FullKl_UsesWholeDistributions) {
     for (size_t t = 0; t < tokens; ++t) {
       for (int64_t v = 0; v < vocab; ++v) {
         scores.ref_log_probs.push_back(
-            v < policy_.vocab_limit ? -std::log(35.0f) : -std::numeric_limits<float>::infinity());
+            v < policy_.mask.limit ? -std::log(35.0f) : -std::numeric_limits<float>::infinity());
       }
     }
   }

@@ -23,15 +23,13 @@ struct Rank {
 
 inline std::unique_ptr<Rank> MakeRank(std::shared_ptr<collective::Collective> group,
                                       const v1::JobSpec* spec, const PolicyText* policy,
-                                      uint64_t weights_seed) {
+                                      const PolicyModel& trained,
+                                      const tensor::ParameterArena& weights) {
   auto rank = std::make_unique<Rank>();
   rank->group = std::move(group);
-  const bool value_head = spec->algorithm().type() == v1::ALGORITHM_TYPE_PPO;
-  const tensor::ParameterArena weights =
-      tiny::RandomArena(policy->config, value_head, weights_seed);
   const auto buffer = rank->group->AllocateBuffer(weights.layout().total_elements);
   EXPECT_TRUE(buffer.ok()) << buffer.status();
-  auto model = MakeTrainedModel(policy->config, weights.layout(), *buffer);
+  auto model = MakeTrainedModel(trained, weights.layout(), *buffer);
   EXPECT_TRUE(model.ok()) << model.status();
   rank->model = *std::move(model);
   {
@@ -49,19 +47,37 @@ inline std::unique_ptr<Rank> MakeRank(std::shared_ptr<collective::Collective> gr
   return rank;
 }
 
-// Runs `body` on `world_size` ranks at once and waits for all.
+// Runs `body` on `world_size` ranks at once and waits for all. They train `weights` of `trained`.
 inline void OnRanks(int world_size, const v1::JobSpec& spec, const PolicyText& policy,
-                    uint64_t weights_seed, const std::function<void(Rank&)>& body) {
+                    const PolicyModel& trained, const tensor::ParameterArena& weights,
+                    const std::function<void(Rank&)>& body) {
   auto groups = collective::MakeLocalGroup(world_size);
   ASSERT_TRUE(groups.ok()) << groups.status();
   std::vector<std::thread> threads;
   for (auto& group : *groups) {
     threads.emplace_back([&, shared = std::shared_ptr<collective::Collective>(std::move(group))] {
-      const std::unique_ptr<Rank> rank = MakeRank(shared, &spec, &policy, weights_seed);
+      const std::unique_ptr<Rank> rank = MakeRank(shared, &spec, &policy, trained, weights);
       body(*rank);
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+inline bool HasValueHead(const v1::JobSpec& spec) {
+  return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO;
+}
+
+// The same where every weight is trained, from random ones.
+inline std::unique_ptr<Rank> MakeRank(std::shared_ptr<collective::Collective> group,
+                                      const v1::JobSpec* spec, const PolicyText* policy,
+                                      uint64_t weights_seed) {
+  return MakeRank(std::move(group), spec, policy, PolicyModel(policy->config),
+                  tiny::RandomArena(policy->config, HasValueHead(*spec), weights_seed));
+}
+inline void OnRanks(int world_size, const v1::JobSpec& spec, const PolicyText& policy,
+                    uint64_t weights_seed, const std::function<void(Rank&)>& body) {
+  OnRanks(world_size, spec, policy, PolicyModel(policy.config),
+          tiny::RandomArena(policy.config, HasValueHead(spec), weights_seed), body);
 }
 
 inline StepShape ShapeOf(const v1::JobSpec& spec, const PolicyText& policy, int64_t step) {
@@ -69,14 +85,14 @@ inline StepShape ShapeOf(const v1::JobSpec& spec, const PolicyText& policy, int6
           .version = std::max<int64_t>(0, step - spec.algorithm().lag()),
           .prompts = spec.data().prompts_per_step(),
           .samples_per_prompt = spec.data().samples_per_prompt(),
-          .vocab_limit = policy.vocab_limit,
+          .mask = policy.mask,
           .full_reference = spec.algorithm().ppo().kl_penalty() == v1::KL_PENALTY_FULL};
 }
 
 // The samples of a random step.
 inline StepSamples RandomSamples(const v1::JobSpec& spec, const PolicyText& policy, int64_t step) {
   const tiny::TinyBundles bundles =
-      tiny::RandomBundles(spec, step, /*bundle_prompts=*/2, policy.vocab_limit);
+      tiny::RandomBundles(spec, step, /*bundle_prompts=*/2, policy.mask.limit);
   auto samples = AssembleSamples(ShapeOf(spec, policy, step), bundles.rollouts, bundles.scores);
   EXPECT_TRUE(samples.ok()) << samples.status();
   return *std::move(samples);

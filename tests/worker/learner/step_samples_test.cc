@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "worker/learner/rank_fixture.h"
 
@@ -16,11 +17,18 @@ class StepSamplesTest : public testing::Test {
     return AssembleSamples(ShapeOf(spec_, policy_, 4), bundles_.rollouts, bundles_.scores);
   }
 
-  const PolicyText policy_ = tiny::TinyPolicy();
+  PolicyText policy_ = tiny::TinyPolicy();
   const v1::JobSpec spec_ = tiny::TinyPpoSpec(/*prompts=*/5, /*samples_per_prompt=*/3);
   tiny::TinyBundles bundles_ =
-      tiny::RandomBundles(spec_, 4, /*bundle_prompts=*/2, policy_.vocab_limit);
+      tiny::RandomBundles(spec_, 4, /*bundle_prompts=*/2, policy_.mask.limit);
 };
+
+TEST_F(StepSamplesTest, Assemble_RewardsThatGaveUp_AreCountedOverBundles) {
+  EXPECT_EQ(Assemble()->reward_gave_up, (std::vector<int64_t>{0, 0}));
+  bundles_.rollouts[0].reward_gave_up = {0, 2};
+  bundles_.rollouts[2].reward_gave_up = {1, 1};
+  EXPECT_EQ(Assemble()->reward_gave_up, (std::vector<int64_t>{1, 3}));
+}
 
 TEST_F(StepSamplesTest, Assemble_ThreeBundles_FlatOrderAndPadding) {
   const auto samples = Assemble();
@@ -60,8 +68,7 @@ TEST_F(StepSamplesTest, Assemble_WhatDoesNotFit_DataLossNamesIt) {
          b.rollouts[2].reward_names = {"regex", "length"};
        },
        "other rewards"},
-      {[](auto& b) { b.rollouts[0].token_ids[1] = 35; },
-       "token id 35 is outside the vocabulary of 35"},
+      {[](auto& b) { b.rollouts[0].token_ids[1] = 35; }, "id 35 is no token; ids are below 35"},
       {[](auto& b) { b.rollouts[0].response_lengths[0] = 0; }, "each must be at least 1"},
       {[](auto& b) { b.scores[1].bundle.set_index(0); }, "they are of bundle 0"},
       {[](auto& b) { b.scores[1].ref_log_probs.pop_back(); }, "tokens, the rollout has"},
@@ -78,6 +85,14 @@ TEST_F(StepSamplesTest, Assemble_WhatDoesNotFit_DataLossNamesIt) {
     EXPECT_THAT(samples.status().ToString(), HasSubstr(c.want));
     bundles_ = whole;
   }
+}
+
+TEST_F(StepSamplesTest, Assemble_IdWithoutToken_DataLossNamesIt) {
+  policy_.mask.excluded = {bundles_.rollouts[1].token_ids[0]};
+  const auto samples = Assemble();
+  EXPECT_TRUE(absl::IsDataLoss(samples.status()));
+  EXPECT_THAT(samples.status().ToString(),
+              HasSubstr(absl::StrCat("id ", policy_.mask.excluded[0], " is no token")));
 }
 
 }  // namespace

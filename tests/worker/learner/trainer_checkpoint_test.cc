@@ -21,6 +21,9 @@ class TrainerCheckpointTest : public testing::Test {
   }
   ~TrainerCheckpointTest() override { EXPECT_TRUE(RemoveRecursively(directory_).ok()); }
 
+  Digest ConfigDigest(bool value_head) const {
+    return CheckpointConfigDigest(policy_, PolicyModel(policy_.config), value_head);
+  }
   // Saves from `world_size` ranks; returns the state's digest.
   Digest Save(int world_size) {
     Digest digest;
@@ -31,7 +34,7 @@ class TrainerCheckpointTest : public testing::Test {
       contents.model = rank.model.get();
       contents.state = state_;
       contents.state.weight_digest = DigestOfWeights(rank.model->parameters.PublishedSpan());
-      contents.config_digest = CheckpointConfigDigest(policy_, true);
+      contents.config_digest = ConfigDigest(true);
       const auto saved =
           SaveCheckpoint({.directory = directory_, .step = 9, .epoch = 2}, contents, *rank.group);
       ASSERT_TRUE(saved.ok()) << saved.status();
@@ -50,8 +53,8 @@ class TrainerCheckpointTest : public testing::Test {
 TEST_F(TrainerCheckpointTest, Restore_SavedByThreeRanks_SameState) {
   const Digest saved = Save(3);
   OnRanks(2, spec_, policy_, /*weights_seed=*/99, [&](Rank& rank) {
-    const auto found = RestoreCheckpoint(directory_ + "/step-9",
-                                         CheckpointConfigDigest(policy_, true), rank.model.get());
+    const auto found =
+        RestoreCheckpoint(directory_ + "/step-9", ConfigDigest(true), rank.model.get());
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_EQ(StateDigest(*rank.model, found->manifest.state), saved);
   });
@@ -60,10 +63,11 @@ TEST_F(TrainerCheckpointTest, Restore_SavedByThreeRanks_SameState) {
 TEST_F(TrainerCheckpointTest, Restore_OtherModel_Refused) {
   Save(1);
   OnRanks(1, spec_, policy_, 99, [&](Rank& rank) {
-    const auto found = RestoreCheckpoint(directory_ + "/step-9",
-                                         CheckpointConfigDigest(policy_, false), rank.model.get());
+    const auto found =
+        RestoreCheckpoint(directory_ + "/step-9", ConfigDigest(false), rank.model.get());
     EXPECT_TRUE(absl::IsFailedPrecondition(found.status()));
-    EXPECT_THAT(found.status().ToString(), HasSubstr("was written for another model or tokenizer"));
+    EXPECT_THAT(found.status().ToString(),
+                HasSubstr("was written for another model, adapter or tokenizer"));
   });
 }
 

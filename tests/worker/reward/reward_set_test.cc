@@ -90,12 +90,21 @@ TEST(RewardSetTest, BadSpec_NamesTheReward) {
               HasSubstr("rewards[0]: no kind is set; expected one of exact_match, "));
 }
 
-TEST(RewardSetTest, RegexThatExplodes_ErrorNamesTheReward) {
-  const auto set = Make(R"(rewards { regex { pattern: "(a+)+$" } weight: 1 })");
-  const auto result = set->Score(Finished(std::string(60, 'a') + "b", ""));
-  EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(result.status().message()),
-              HasSubstr("rewards[0]: pattern \"(a+)+$\" gave up"));
+TEST(RewardSetTest, RegexThatExplodes_PartIsZeroAndSaysSo) {
+  const auto set =
+      Make(std::string(kExact) + R"(rewards { regex { pattern: "(a+)+$" } weight: 2 })");
+  const std::string text = std::string(60, 'a') + "b";
+  const auto result = set->Score(Finished(text, text));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(result->parts, testing::ElementsAre(1, 0));
+  EXPECT_THAT(result->gave_up, testing::ElementsAre(0, 1));
+  EXPECT_EQ(result->score, 1);
+  EXPECT_THAT(result->why, HasSubstr("rewards[1]: pattern \"(a+)+$\" gave up"));
+  const auto easy = set->Score(Finished("aa", ""));
+  ASSERT_TRUE(easy.ok()) << easy.status();
+  EXPECT_THAT(easy->gave_up, testing::ElementsAre(0, 0));
+  EXPECT_EQ(easy->score, 2);
+  EXPECT_EQ(easy->why, "");
 }
 
 TEST(RewardSetTest, RegexOnBytesThatAreNotUtf8_Refused) {

@@ -149,7 +149,7 @@ TEST_F(BundleGeneratorTest, Generate_RightAnswerCutShort_NoMatch) {
 }
 
 TEST_F(BundleGeneratorTest, Generate_RightAnswerFinished_Matches) {
-  policy_.stop_ids.resize(policy_.vocab_limit);
+  policy_.stop_ids.resize(policy_.mask.limit);
   std::iota(policy_.stop_ids.begin(), policy_.stop_ids.end(), 0);
   const GeneratedBundle bundle = EvalWithOwnAnswers();
   EXPECT_THAT(bundle.rollout.finished, Each(1));
@@ -197,6 +197,18 @@ TEST_F(BundleGeneratorTest, SampleTexts_LongText_CutBetweenCodePoints) {
 TEST_F(BundleGeneratorTest, Generate_RowOutOfRange_NamesFile) {
   EXPECT_THAT(Generate(*Make(), Request(v1::BUNDLE_KIND_TRAIN, 0, 0, {10})).status().ToString(),
               HasSubstr("train.jsonl has 10 rows"));
+}
+
+TEST_F(BundleGeneratorTest, Generate_RegexThatExplodes_ScoresZeroAndIsCounted) {
+  spec_.add_rewards()->mutable_regex()->set_pattern("(?:(?:.?){12}){12}(?!)");
+  const auto bundle = Generate(*Make(), Request(v1::BUNDLE_KIND_TRAIN, 2, 4, {7, 0}));
+  ASSERT_TRUE(bundle.ok()) << bundle.status();
+  const artifact::Rollout& rollout = bundle->rollout;
+  ASSERT_EQ(rollout.reward_gave_up.size(), 3u);
+  EXPECT_THAT(absl::MakeSpan(rollout.reward_gave_up.data(), 2), Each(0));
+  EXPECT_GT(rollout.reward_gave_up[2], 0);
+  for (int64_t i = 0; i < rollout.samples(); ++i) EXPECT_EQ(rollout.reward_parts[3 * i + 2], 0);
+  EXPECT_TRUE(artifact::Encode(rollout).ok());
 }
 
 TEST_F(BundleGeneratorTest, Generate_HookRefuses_ItsErrorComesBack) {

@@ -24,7 +24,7 @@ class BundleScorerTest : public testing::Test {
   const model::Model reference_{policy_.config, tiny::RandomArena(policy_.config, false, 5)};
   ScoringOptions options_ = ScoringOptionsOf(spec_, policy_);
   artifact::Rollout rollout_ =
-      tiny::RandomBundles(spec_, 3, 6, policy_.vocab_limit).rollouts.front();
+      tiny::RandomBundles(spec_, 3, 6, policy_.mask.limit).rollouts.front();
   int micro_batches_ = 0;
 };
 
@@ -40,7 +40,7 @@ TEST_F(BundleScorerTest, Score_EachSample_EqualsTheDefinition) {
     const std::vector<int64_t> ids(rollout_.token_ids.begin() + token,
                                    rollout_.token_ids.begin() + token + length);
     const at::Tensor logits =
-        reference_.Logits(reference_.Hidden(model::Pack({ids}))).narrow(1, 0, policy_.vocab_limit);
+        reference_.Logits(reference_.Hidden(model::Pack({ids}))).narrow(1, 0, policy_.mask.limit);
     const at::Tensor log_probs = at::log_softmax(logits / 0.7, 1);
     for (int64_t t = rollout_.prompt_lengths[i]; t < length; ++t) {
       EXPECT_NEAR(scores->ref_log_probs[at_score++], log_probs[t - 1][ids[t]].item<float>(), 2e-5);
@@ -59,9 +59,26 @@ TEST_F(BundleScorerTest, Score_Full_RowsHoldTheSelectedOnes) {
   for (int64_t row = 0; row < full->tokens(); ++row) {
     const float* values = full->ref_log_probs.data() + row * full->vocab;
     double total = 0;
-    for (int64_t v = 0; v < policy_.vocab_limit; ++v) total += std::exp(values[v]);
+    for (int64_t v = 0; v < policy_.mask.limit; ++v) total += std::exp(values[v]);
     EXPECT_NEAR(total, 1, 1e-5);
-    EXPECT_EQ(values[policy_.vocab_limit], -INFINITY);  // The tokenizer has no such id.
+    EXPECT_EQ(values[policy_.mask.limit], -INFINITY);  // The tokenizer has no such id.
+  }
+}
+
+// The definition of bf16 weights: those numbers, computed with in fp32.
+TEST_F(BundleScorerTest, Score_Bfloat16Weights_SameBytesAsWidened) {
+  const tensor::ParameterArena source = tiny::RandomArena(policy_.config, false, 5);
+  const at::Tensor half = source.flat().to(at::kBFloat16);
+  const auto score = [&](const at::Tensor& flat) {
+    const model::Model model(policy_.config, tensor::ParameterArena::Wrap(source.layout(), flat));
+    return *artifact::Encode(
+        *ScoreBundle(model, options_, rollout_, [] { return absl::OkStatus(); }));
+  };
+  for (const bool full : {false, true}) {
+    options_.full = full;
+    const std::string got = score(half);
+    EXPECT_EQ(got, score(half.to(at::kFloat)));
+    EXPECT_NE(got, score(source.flat()));
   }
 }
 
@@ -84,8 +101,11 @@ TEST_F(BundleScorerTest, Score_SmallMicroBatches_SameWithinRounding) {
 TEST_F(BundleScorerTest, Score_BadInput_Named) {
   rollout_.token_ids[3] = 36;
   EXPECT_THAT(Score().status().ToString(),
-              HasSubstr("token id 36 of the rollout is outside the vocabulary of 35"));
+              HasSubstr("id 36 of the rollout is no token; ids are below 35"));
   rollout_.token_ids[3] = 1;
+  options_.mask.excluded = {1};  // An id below the last that the tokenizer has no token for.
+  EXPECT_THAT(Score().status().ToString(), HasSubstr("id 1 of the rollout is no token"));
+  options_.mask.excluded = {};
   options_.micro_batch_tokens = 4;
   EXPECT_TRUE(absl::IsInvalidArgument(Score().status()));
 }

@@ -24,7 +24,7 @@ class FetchingInstallerTest : public WeightRingFixture {
 
   FetchingInstallerTest() {
     auto installer =
-        Installer::Fetching(config_, [this](const std::string& address, const std::string& id,
+        Installer::Fetching(policy_, [this](const std::string& address, const std::string& id,
                                             absl::Duration, const rpc::ArtifactSink& sink) {
           ++fetches_;
           EXPECT_EQ(address, "learner:1");
@@ -65,7 +65,7 @@ class FetchingInstallerTest : public WeightRingFixture {
     return installer_->Install(Ask(0, digest)).status();
   }
   int64_t weight_bytes() const {
-    return WeightRingShapeOf(config_, kLag).slot_elements * static_cast<int64_t>(sizeof(float));
+    return WeightRingShapeOf(policy_, kLag).slot_elements * static_cast<int64_t>(sizeof(float));
   }
 
   const std::unique_ptr<Publisher> publisher_ = MakePublisher();
@@ -81,7 +81,7 @@ TEST_F(FetchingInstallerTest, Install_OverGrpc_TheSameBits) {
   const auto server = *rpc::Server::Start({.services = {service.get()}});
   rpc::ChannelCache channels(token, {});
   const auto installer =
-      *Installer::Fetching(config_, [&](const std::string& address, const std::string& id,
+      *Installer::Fetching(policy_, [&](const std::string& address, const std::string& id,
                                         absl::Duration deadline, const rpc::ArtifactSink& sink) {
         return rpc::StreamArtifact(address, id, channels, deadline, sink);
       });

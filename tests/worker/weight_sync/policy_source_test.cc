@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/random_id.h"
+#include "common/tensor/model_weights.h"
 #include "gmock/gmock.h"
 #include "testing/tiny_job.h"
 
@@ -37,7 +38,7 @@ class PolicySourceTest : public testing::Test {
 TEST_F(PolicySourceTest, LoadText_ModelLargerThanTokenizer_TheTokenizerLimits) {
   const auto policy = LoadPolicyText(spec_);
   ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(policy->vocab_limit, 35);
+  EXPECT_EQ(policy->mask.limit, 35);
   EXPECT_THAT(policy->stop_ids, ElementsAre(2));
 }
 
@@ -50,25 +51,6 @@ TEST_F(PolicySourceTest, LoadText_ConfigWithoutEos_TheTokenizersEosStops) {
   EXPECT_THAT(policy->stop_ids, ElementsAre(2));
 }
 
-TEST_F(PolicySourceTest, Eos_OneOfSeveralStopIds_TheTokenizers) {
-  PolicyText policy = tiny::TinyPolicy();
-  policy.stop_ids = {7, 2};
-  EXPECT_EQ(*EosOf(policy), 2);
-  policy.stop_ids = {7};
-  EXPECT_EQ(EosOf(policy).status().code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST_F(PolicySourceTest, Eos_TokenizerNamesNone_TheFirstStopId) {
-  PolicyText policy = tiny::TinyPolicy();
-  auto tokenizer = text::Tokenizer::Parse(tiny::TinyTokenizerJson(), "{}", "no eos");
-  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  policy.tokenizer = *std::move(tokenizer);
-  policy.stop_ids = {7, 2};
-  EXPECT_EQ(*EosOf(policy), 7);
-  policy.stop_ids.clear();
-  EXPECT_THAT(EosOf(policy).status().ToString(), HasSubstr("responses could not end"));
-}
-
 TEST_F(PolicySourceTest, FirstWeights_PolicyAndReference_AreTheSame) {
   tensor::ParameterArena policy = tiny::ZeroArena(tiny::TinyConfig(), /*value_head=*/true);
   ASSERT_TRUE(LoadFirstWeights(spec_, &policy).ok());
@@ -79,13 +61,41 @@ TEST_F(PolicySourceTest, FirstWeights_PolicyAndReference_AreTheSame) {
   EXPECT_EQ(policy.Range(policy.layout().value_head).abs().sum().item<float>(), 0);
 }
 
-TEST_F(PolicySourceTest, EncodePrompt_Bos_InFrontWhenAsked) {
-  const PolicyText policy = tiny::TinyPolicy();
-  EXPECT_THAT(*EncodePrompt(policy, false, "1="), ElementsAre(4, 13));
-  EXPECT_THAT(*EncodePrompt(policy, true, "1="), ElementsAre(1, 4, 13));
-  EXPECT_THAT(EncodePrompt(policy, false, "").status().ToString(),
-              HasSubstr("the prompt has no tokens"));
-  EXPECT_THAT(*EncodePrompt(policy, true, ""), ElementsAre(1));
+TEST_F(PolicySourceTest, Reference_Bfloat16_HalfTheBytes) {
+  const tensor::ParameterArena weights = tiny::RandomArena(tiny::TinyConfig(), false);
+  EXPECT_TRUE(tensor::WriteModelWeights(folder_, weights).ok());
+  spec_.mutable_policy()->set_path(folder_);
+  const auto wide = LoadReferenceWeights(spec_);
+  spec_.mutable_reference()->set_dtype(v1::DATA_TYPE_BFLOAT16);
+  const auto half = LoadReferenceWeights(spec_);
+  ASSERT_TRUE(wide.ok() && half.ok()) << half.status();
+  EXPECT_TRUE(at::equal(wide->arena.flat(), weights.flat()));
+  EXPECT_TRUE(at::equal(half->arena.flat(), weights.flat().to(at::kBFloat16)));
+  EXPECT_EQ(2 * half->arena.flat().nbytes(), wide->arena.flat().nbytes());
+}
+
+TEST_F(PolicySourceTest, LoadText_FolderWithAChatTemplate_RendersRows) {
+  const data::Dataset rows =
+      *data::Dataset::Parse(R"({"messages":[{"role":"user","content":"1="}]})", "rows.jsonl");
+  const auto bare = LoadPolicyText(spec_);
+  ASSERT_TRUE(bare.ok()) << bare.status();
+  EXPECT_THAT(bare->rows->Prompt(rows.row(0)).status().ToString(),
+              HasSubstr("neither chat_template.jinja nor chat_template"));
+  EXPECT_TRUE(
+      WriteFileDurably(folder_ + "/chat_template.jinja", "{{ bos_token }}{{ messages[0].content }}")
+          .ok());
+  spec_.mutable_data()->set_add_bos(true);  // The template's BOS is the only one.
+  const auto policy = LoadPolicyText(spec_);
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  EXPECT_THAT(policy->rows->Prompt(rows.row(0))->ids, ElementsAre(1, 4, 13));
+}
+
+TEST_F(PolicySourceTest, LoadText_TokenizerWithHoles_AreMasked) {
+  EXPECT_TRUE(WriteFileDurably(folder_ + "/tokenizer.json", tiny::TinyTokenizerJson("+q")).ok());
+  const auto policy = LoadPolicyText(spec_);
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  EXPECT_EQ(policy->mask.limit, 35);
+  EXPECT_THAT(policy->mask.excluded, ElementsAre(14, 31));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "common/base/unique_fd.h"
@@ -21,7 +22,8 @@ class WeightRingFixture : public testing::Test {
  protected:
   static constexpr int kLag = 1;
 
-  WeightRingFixture() {
+  explicit WeightRingFixture(PolicyModel policy = PolicyModel(tiny::TinyConfig()))
+      : policy_(std::move(policy)) {
     fd_ = UniqueFd(memfd_create("weight_ring_fixture", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     EXPECT_EQ(ftruncate(fd_.get(), bytes_), 0);
     EXPECT_EQ(fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK), 0);
@@ -30,7 +32,7 @@ class WeightRingFixture : public testing::Test {
     return *ring::Segment::Map(UniqueFd(dup(fd_.get())), bytes_, access, "weight_ring_fixture");
   }
   std::unique_ptr<Publisher> MakePublisher(uint64_t epoch = 1) {
-    auto publisher = Publisher::Open(Map(ring::Access::kReadWrite), config_, kLag, epoch);
+    auto publisher = Publisher::Open(Map(ring::Access::kReadWrite), policy_, kLag, epoch);
     EXPECT_TRUE(publisher.ok()) << publisher.status();
     return *std::move(publisher);
   }
@@ -52,7 +54,8 @@ class WeightRingFixture : public testing::Test {
   }
 
   const layout::ModelConfig config_ = tiny::TinyConfig();
-  const int64_t bytes_ = ring::WeightRingBytes(WeightRingShapeOf(config_, kLag));
+  const PolicyModel policy_;
+  const int64_t bytes_ = ring::WeightRingBytes(WeightRingShapeOf(policy_, kLag));
   UniqueFd fd_;
 };
 

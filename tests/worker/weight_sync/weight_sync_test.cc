@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 class WeightSyncTest : public WeightRingFixture {
  protected:
   std::unique_ptr<Installer> MakeInstaller() {
-    auto installer = Installer::Open(Map(ring::Access::kReadOnly), config_, kLag, absl::Seconds(5));
+    auto installer = Installer::Open(Map(ring::Access::kReadOnly), policy_, kLag, absl::Seconds(5));
     EXPECT_TRUE(installer.ok()) << installer.status();
     return *std::move(installer);
   }
@@ -93,7 +93,7 @@ TEST_F(WeightSyncTest, Open_OtherModel_Refused) {
   layout::ModelConfig other = config_;
   other.intermediate_size *= 2;
   const auto installer =
-      Installer::Open(Map(ring::Access::kReadOnly), other, kLag, absl::Seconds(5));
+      Installer::Open(Map(ring::Access::kReadOnly), PolicyModel(other), kLag, absl::Seconds(5));
   EXPECT_TRUE(absl::IsFailedPrecondition(installer.status())) << installer.status();
 }
 

@@ -1,0 +1,19 @@
+// Log-probs of given tokens, for several Score calls in one forward.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "retort/v1/inference.pb.h"
+#include "worker/serve/request_reader.h"
+#include "worker/tools/loaded_model.h"
+
+namespace retort::worker {
+
+// One response a work, in order. What else is in the batch changes a log-prob by rounding only
+// (1e-5). Errors: what CatchTorch gives.
+absl::StatusOr<std::vector<v1::ScoreResponse>> ScoreBatch(const LoadedModel& model,
+                                                          absl::Span<const ScoreWork> works);
+
+}  // namespace retort::worker
