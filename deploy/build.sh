@@ -5,6 +5,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 preset=${1:-release}; shift || true
 start=$SECONDS
 cmake --preset "$preset" >/dev/null
-printf 'build: %s (about 8 minutes on two cores when nothing is cached)\n' "$preset"
+printf 'build: %s (10 to 15 minutes on two cores when nothing is cached)\n' "$preset"
 cmake --build --preset "$preset" ${*:+--target "$@"} | { grep -v '^\[' || true; }
 printf 'build: %s ready in %d s\n' "$preset" $((SECONDS - start))

@@ -18,6 +18,7 @@
 #include "common/base/json.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::examples {
 namespace {
@@ -82,7 +83,7 @@ std::vector<TaskRow> MakeRows(const Options& options) {
 absl::Status WriteRows(const std::string& path, const TaskRow* begin, const TaskRow* end) {
   std::string text;
   for (const TaskRow* row = begin; row != end; ++row) {
-    absl::StrAppend(&text, Json{{"prompt", row->prompt}, {"answer", row->answer}}.dump(), "\n");
+    absl::StrAppend(&text, DumpJson(Json{{"prompt", row->prompt}, {"answer", row->answer}}), "\n");
   }
   return WriteFileAtomically(path, text);
 }
@@ -171,10 +172,10 @@ absl::Status MakeFolder(const Options& options) {
   RETORT_RETURN_IF_ERROR(
       WriteRows(options.out + "/heldout.jsonl", heldout, rows.data() + rows.size()));
   RETORT_RETURN_IF_ERROR(
-      WriteFileAtomically(model + "/config.json", MakeModelConfig().dump(2) + "\n"));
-  RETORT_RETURN_IF_ERROR(
-      WriteFileAtomically(model + "/tokenizer_config.json", MakeTokenizerConfig().dump(2) + "\n"));
-  return WriteFileAtomically(model + "/tokenizer.json", MakeTokenizer().dump(1) + "\n");
+      WriteFileAtomically(model + "/config.json", DumpJson(MakeModelConfig(), 2) + "\n"));
+  RETORT_RETURN_IF_ERROR(WriteFileAtomically(model + "/tokenizer_config.json",
+                                             DumpJson(MakeTokenizerConfig(), 2) + "\n"));
+  return WriteFileAtomically(model + "/tokenizer.json", DumpJson(MakeTokenizer(), 1) + "\n");
 }
 
 int Main(int argc, char** argv) {

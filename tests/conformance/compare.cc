@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/base/json.h"
 
 namespace retort::conformance {
 namespace {
@@ -81,8 +82,8 @@ void CompareValue(const std::string& path, const Json& got, const Json& want,
                   const Tolerance& tolerance, Comparison* out) {
   if (!out->problem.empty()) return;
   const auto differs = [&](absl::string_view what) {
-    out->problem = absl::StrCat(path, ": ", what, ": got ", got.dump().substr(0, 200), ", want ",
-                                want.dump().substr(0, 200));
+    out->problem = absl::StrCat(path, ": ", what, ": got ", DumpJson(got).substr(0, 200), ", want ",
+                                DumpJson(want).substr(0, 200));
   };
   if (got.is_number() && want.is_number() && (got.is_number_float() || want.is_number_float())) {
     double error = 0;
@@ -120,7 +121,8 @@ Comparison CompareTensors(const tensor::TensorMap& got, const tensor::TensorMap&
     CompareOne(name, it->second, tensor, tolerance, &out);
   }
   for (const auto& [name, tensor] : got) {
-    if (want.contains(name) || absl::StartsWith(name, "grad.") || !out.problem.empty()) continue;
+    const bool optional = absl::StartsWith(name, "grad.") || absl::StartsWith(name, "param.");
+    if (want.contains(name) || optional || !out.problem.empty()) continue;
     out.problem = absl::StrCat(name, ": output that the case does not expect");
   }
   return out;

@@ -7,6 +7,7 @@
 
 #include "common/base/json.h"
 #include "common/tensor/tensor_file.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::conformance {
 
@@ -20,7 +21,7 @@ struct Comparison {
   std::string problem;   // Empty: equal within the tolerance. Else one line naming the worst place.
 };
 
-// Outputs named grad.* may be more than expected.
+// Outputs named grad.* and param.* may be more than expected.
 Comparison CompareTensors(const tensor::TensorMap& got, const tensor::TensorMap& want,
                           const Tolerance& tolerance);
 

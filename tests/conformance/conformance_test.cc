@@ -7,6 +7,7 @@
 #include "conformance/runner.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::conformance {
 namespace {

@@ -1,70 +1,35 @@
-// model.logits, model.score, model.generate_greedy, model.values: README-text-model.md §3.
+// model.logits, model.score, model.values, model.reward_score, model.generate_greedy:
+// README-text-model.md §3.
 #include <vector>
 
 #include "common/base/status_macros.h"
-#include "common/layout/model_config.h"
 #include "common/model/generate.h"
 #include "common/model/model.h"
-#include "common/tensor/model_weights.h"
+#include "common/tensor/cat.h"
+#include "conformance/model_case.h"
 #include "conformance/op_registry.h"
 
 namespace retort::conformance {
 namespace {
-
-// The attended ids of every row, and where in [B, T] each of them came from, row by row.
-struct Attended {
-  int64_t rows = 0, columns = 0;
-  std::vector<std::vector<int64_t>> sequences;
-  std::vector<int64_t> cells;  // row * columns + column
-};
-
-Attended AttendedOf(const at::Tensor& ids, const at::Tensor& mask) {
-  Attended attended{ids.size(0), ids.size(1), {}, {}};
-  const auto id = ids.accessor<int64_t, 2>();
-  const auto keep = mask.accessor<bool, 2>();
-  for (int64_t row = 0; row < attended.rows; ++row) {
-    std::vector<int64_t> sequence;
-    for (int64_t column = 0; column < attended.columns; ++column) {
-      if (!keep[row][column]) continue;
-      sequence.push_back(id[row][column]);
-      attended.cells.push_back(row * attended.columns + column);
-    }
-    attended.sequences.push_back(std::move(sequence));
-  }
-  return attended;
-}
-
-// values [N, ...] of the attended tokens into [B, T, ...], 0 elsewhere.
-at::Tensor Scatter(const Attended& attended, const at::Tensor& values) {
-  std::vector<int64_t> shape = values.sizes().vec();
-  shape[0] = attended.rows * attended.columns;
-  const at::Tensor out = at::zeros(shape, values.options());
-  out.index_copy_(0, at::tensor(attended.cells, at::kLong), values);
-  shape[0] = attended.columns;
-  shape.insert(shape.begin(), attended.rows);
-  return out.view(shape);
-}
-
-struct Loaded {
-  tensor::ParameterArena arena;
-  model::Model model;
-};
-
-absl::StatusOr<Loaded> Load(Parameters& call, const std::string& folder, bool value_head) {
-  RETORT_ASSIGN_OR_RETURN(std::string family, layout::ReadModelType(folder));
-  call.SetFamily(std::move(family));
-  RETORT_ASSIGN_OR_RETURN(const layout::ModelConfig config, layout::LoadModelConfig(folder));
-  RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena arena,
-                          tensor::ReadModelArena(folder, layout::LayoutFor(config, value_head)));
-  return Loaded{arena, model::Model(config, arena)};
-}
 
 absl::StatusOr<tensor::TensorMap> Logits(TensorCall& call) {
   const std::string folder = call.DataPath("model");
   const at::Tensor ids = call.Ids("input_ids");
   const at::Tensor mask = call.Mask("attention_mask");
   RETORT_RETURN_IF_ERROR(call.CheckArguments());
-  RETORT_ASSIGN_OR_RETURN(const Loaded loaded, Load(call, folder, /*value_head=*/false));
+  RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(call, folder, /*value_head=*/false));
+  const Attended attended = AttendedOf(ids, mask);
+  const at::Tensor hidden = loaded.model.Hidden(model::Pack(attended.sequences));
+  return tensor::TensorMap{{"logits", Scatter(attended, loaded.model.Logits(hidden))}};
+}
+
+absl::StatusOr<tensor::TensorMap> Lora(TensorCall& call) {
+  const std::string folder = call.DataPath("model");
+  const std::string adapter = call.DataPath("adapter");
+  const at::Tensor ids = call.Ids("input_ids");
+  const at::Tensor mask = call.Mask("attention_mask");
+  RETORT_RETURN_IF_ERROR(call.CheckArguments());
+  RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadAdapted(call, folder, adapter));
   const Attended attended = AttendedOf(ids, mask);
   const at::Tensor hidden = loaded.model.Hidden(model::Pack(attended.sequences));
   return tensor::TensorMap{{"logits", Scatter(attended, loaded.model.Logits(hidden))}};
@@ -76,7 +41,7 @@ absl::StatusOr<tensor::TensorMap> Score(TensorCall& call) {
   const at::Tensor ids = call.Ids("input_ids");
   const at::Tensor mask = call.Mask("attention_mask");
   RETORT_RETURN_IF_ERROR(call.CheckArguments());
-  RETORT_ASSIGN_OR_RETURN(const Loaded loaded, Load(call, folder, /*value_head=*/false));
+  RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(call, folder, /*value_head=*/false));
   const Attended attended = AttendedOf(ids, mask);
   const model::PackedBatch batch = model::Pack(attended.sequences);
   const at::Tensor hidden = loaded.model.Hidden(batch);
@@ -94,7 +59,7 @@ absl::StatusOr<tensor::TensorMap> Score(TensorCall& call) {
                         loaded.model
                             .LogProbs(hidden.index_select(0, at::tensor(from, at::kLong)),
                                       batch.ids.index_select(0, targets), temperature,
-                                      loaded.model.config().vocab_size)
+                                      {loaded.model.config().vocab_size})
                             .log_probs);
   return tensor::TensorMap{{"log_probs", Scatter(attended, log_probs)}};
 }
@@ -106,13 +71,31 @@ absl::StatusOr<tensor::TensorMap> Values(TensorCall& call) {
   const at::Tensor weight = call.Float(layout::kValueHeadWeight);
   const at::Tensor bias = call.Float(layout::kValueHeadBias);
   RETORT_RETURN_IF_ERROR(call.CheckArguments());
-  RETORT_ASSIGN_OR_RETURN(const Loaded loaded, Load(call, folder, /*value_head=*/true));
+  RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(call, folder, /*value_head=*/true));
   const layout::ParameterLayout& layout = loaded.arena.layout();
   loaded.arena.View(*layout.Find(layout::kValueHeadWeight)).copy_(weight);
   loaded.arena.View(*layout.Find(layout::kValueHeadBias)).copy_(bias);
   const Attended attended = AttendedOf(ids, mask);
   const at::Tensor hidden = loaded.model.Hidden(model::Pack(attended.sequences));
   return tensor::TensorMap{{"values", Scatter(attended, loaded.model.Values(hidden))}};
+}
+
+absl::StatusOr<tensor::TensorMap> RewardScore(TensorCall& call) {
+  const std::string folder = call.DataPath("model");
+  const at::Tensor ids = call.Ids("input_ids");
+  const at::Tensor mask = call.Mask("attention_mask");
+  RETORT_RETURN_IF_ERROR(call.CheckArguments());
+  RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(call, folder, /*value_head=*/false));
+  const model::PackedBatch batch = model::Pack(AttendedOf(ids, mask).sequences);
+  std::vector<int64_t> last;
+  for (int64_t s = 0; s < batch.segments(); ++s) {
+    if (batch.offsets[s] == batch.offsets[s + 1]) {
+      return absl::InvalidArgumentError("attention_mask has a row without a token");
+    }
+    last.push_back(batch.offsets[s + 1] - 1);
+  }
+  const at::Tensor hidden = loaded.model.Hidden(batch).index_select(0, at::tensor(last, at::kLong));
+  return tensor::TensorMap{{"scores", loaded.model.Scores(hidden)}};
 }
 
 absl::StatusOr<tensor::TensorMap> GenerateGreedy(TensorCall& call) {
@@ -125,7 +108,7 @@ absl::StatusOr<tensor::TensorMap> GenerateGreedy(TensorCall& call) {
   const at::Tensor ids = call.Ids("input_ids");
   const at::Tensor mask = call.Mask("attention_mask");
   RETORT_RETURN_IF_ERROR(call.CheckArguments());
-  RETORT_ASSIGN_OR_RETURN(const Loaded loaded, Load(call, folder, /*value_head=*/false));
+  RETORT_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(call, folder, /*value_head=*/false));
   const Attended attended = AttendedOf(ids, mask);
   std::vector<model::SampleRequest> samples;
   for (int64_t row = 0; row < attended.rows; ++row) {
@@ -138,15 +121,17 @@ absl::StatusOr<tensor::TensorMap> GenerateGreedy(TensorCall& call) {
     const std::vector<int64_t>& response = generated[row].ids;
     for (size_t i = 0; i < response.size(); ++i) responses[row][i] = response[i];
   }
-  return tensor::TensorMap{{"sequences", at::cat({ids, responses}, 1)}};
+  return tensor::TensorMap{{"sequences", tensor::Cat({ids, responses}, 1)}};
 }
 
 }  // namespace
 
 void RegisterModelOps(OpRegistry* registry) {
   (*registry)["model.logits"] = {Logits, {}, {}};
+  (*registry)["model.lora"] = {Lora, {}, {}};
   (*registry)["model.score"] = {Score, {}, {}};
   (*registry)["model.values"] = {Values, {}, {}};
+  (*registry)["model.reward_score"] = {RewardScore, {}, {}};
   (*registry)["model.generate_greedy"] = {GenerateGreedy, {}, {}};
 }
 

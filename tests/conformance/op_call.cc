@@ -1,5 +1,7 @@
 #include "conformance/op_call.h"
 
+#include <torch/csrc/autograd/autograd.h>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 

@@ -4,8 +4,6 @@
 // never ignored.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -16,7 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/json.h"
+#include "common/tensor/aten.h"
 #include "common/tensor/tensor_file.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::conformance {
 

@@ -25,12 +25,15 @@ struct Op {
 
 using OpRegistry = std::map<std::string, Op>;
 
+void RegisterChatOps(OpRegistry* registry);
 void RegisterKlOps(OpRegistry* registry);
 void RegisterPpoOps(OpRegistry* registry);
 void RegisterPpoStepOps(OpRegistry* registry);
 void RegisterOptimizerOps(OpRegistry* registry);
 void RegisterModelOps(OpRegistry* registry);
+void RegisterModelTrainOps(OpRegistry* registry);
 void RegisterSampleOps(OpRegistry* registry);
+void RegisterTokenizerOps(OpRegistry* registry);
 
 // Everything above.
 OpRegistry AllOps();

@@ -6,6 +6,7 @@
 #include "common/objective/masked_statistics.h"
 #include "common/objective/ppo_statistics.h"
 #include "common/objective/token_log_probs.h"
+#include "common/tensor/cat.h"
 #include "conformance/op_registry.h"
 
 namespace retort::conformance {
@@ -104,8 +105,8 @@ absl::StatusOr<TensorMap> StepStats(TensorCall& call) {
   for (const auto& [name, value] : found.scalars) {
     outputs[name] = at::full({}, value, in.values.options());
   }
-  outputs["ppo/policy/ratio"] = at::cat(ratios);
-  outputs["ppo/policy/advantages"] = at::cat(advantages);
+  outputs["ppo/policy/ratio"] = tensor::Cat(ratios);
+  outputs["ppo/policy/advantages"] = tensor::Cat(advantages);
   return outputs;
 }
 

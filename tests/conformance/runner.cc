@@ -10,6 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/tensor/torch_process.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::conformance {
 namespace {

@@ -25,14 +25,14 @@ absl::StatusOr<tensor::TensorMap> Filter(TensorCall& call) {
   RETORT_RETURN_IF_ERROR(model::ValidateFilter(options));
   const int64_t vocab = logits.size(1);
   at::Tensor probs = at::empty_like(logits);
-  model::RowFilter filter(options);
+  model::RowFilter filter;
   for (int64_t row = 0; row < logits.size(0); ++row) {
     std::vector<int64_t> context;
     for (int64_t i = 0; ids.defined() && i < ids.size(1); ++i) {
       if (mask[row][i].item<bool>()) context.push_back(ids[row][i].item<int64_t>());
     }
     const absl::Span<const float> in(logits.const_data_ptr<float>() + row * vocab, vocab);
-    if (!filter.Apply(in, vocab, context)) {
+    if (!filter.Apply(options, {vocab, {}}, in, {context, 0})) {
       return absl::InvalidArgumentError("logits have no distribution");
     }
     float* out = probs.mutable_data_ptr<float>() + row * vocab;

@@ -32,6 +32,10 @@ class ExternalRun {
     workers_.erase(name);  // Kills the process before, if there is one.
     workers_[name] = std::make_unique<ChildProcess>(command);
   }
+  // The exit status of a worker that ends by itself.
+  int EndOf(const std::string& role, int index) {
+    return workers_.at(absl::StrCat(role, "-", index))->Wait();
+  }
   // The exit status of the driver; the workers have ended when it returns.
   int Wait() {
     const int status = driver_->Wait();
@@ -75,6 +79,22 @@ TEST(RemoteWeightsTest, RolloutWorkersElsewhere_SameWeightsAsOnOneHost) {
   }
 }
 
+// Only the adapter travels: each worker has read the base itself.
+TEST(RemoteWeightsTest, Adapter_RolloutWorkerElsewhere_SameWeightsAsOnOneHost) {
+  JobOptions options;
+  options.policy = "lora: {rank: 4}";
+  options.learning_rate = 1e-2;
+  const std::string want = UndisturbedWeights(options);
+  ExternalRun run("remote-adapter", options);
+  run.StartWorker("learner", 0);
+  run.StartWorker("scorer", 0);
+  run.StartWorker("rollout", 0, "elsewhere");
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+  EXPECT_THAT(run.output(), HasSubstr("final weights: " + want));
+  EXPECT_THAT(run.LogText("rollout-0"), HasSubstr("base loaded "));
+  EXPECT_THAT(run.LogText("rollout-0"), HasSubstr("weights fetched version=5 "));
+}
+
 TEST(RemoteWeightsTest, OneWorkerHereOneElsewhere_SameWeights) {
   JobOptions options;
   options.rollout_workers = 2;
@@ -105,6 +125,24 @@ TEST(RemoteWeightsTest, LearnerKilled_WeightsComeFromItsSuccessor) {
   EXPECT_GE(run.run().Respawns("learner-0"), 1);
   EXPECT_EQ(run.run().Respawns("rollout-0"), 0);
   EXPECT_EQ(run.run().Respawns("rollout-1"), 0);
+}
+
+// Paths are the same on every host; what they hold must be so too.
+TEST(RemoteWeightsTest, WorkerWithOtherFilesThanTheDriver_EndsAndSaysWhich) {
+  JobOptions options;
+  const std::string want = UndisturbedWeights(options);
+  ExternalRun run("other-files", options);
+  const std::string changed = TaskFolder() + "/model/chat_template.jinja";
+  ASSERT_TRUE(WriteFileDurably(changed, "{{ messages }}").ok());
+  run.StartWorker("scorer", 0);
+  EXPECT_EQ(run.EndOf("scorer", 0), 2);
+  EXPECT_THAT(run.LogText("scorer-0"), HasSubstr("put the same files at this path on every host"));
+  ASSERT_TRUE(RemoveRecursively(changed).ok());
+  run.StartWorker("scorer", 0);
+  run.StartWorker("learner", 0);
+  run.StartWorker("rollout", 0);
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+  EXPECT_THAT(run.output(), HasSubstr("final weights: " + want));
 }
 
 TEST(RemoteWeightsTest, LearnersOnTwoHosts_SharedMemoryIsRefused) {

@@ -39,14 +39,19 @@ class ScratchFolder {
   const std::string path_;
 };
 
+std::string PolicyText(const JobOptions& o) {
+  if (!o.model.empty()) return absl::StrCat("path: ", o.model);
+  return absl::StrCat("path: null, init: {config: ", TaskFolder(), "/model, std: 0.06}");
+}
+
 std::string JobText(const JobOptions& o, const std::string& name, const std::string& folder) {
   const std::string& task = TaskFolder();
   const std::string data =
       absl::StrCat("{train: ", task, "/train.jsonl, validation: ", task, "/heldout.jsonl");
   std::string text = absl::StrCat(
-      "name: ", name, "\nseed: 5\npolicy: {path: null, init: {config: ", task,
-      "/model, std: 0.06}}\n", "output: {dir: ", folder, ", checkpoint_every: ", o.checkpoint_every,
-      "}\n", "eval: {every: ", o.evaluate ? o.steps : 0, "}\n",
+      "name: ", name, "\nseed: 5\npolicy: {", PolicyText(o), o.policy.empty() ? "" : ", ", o.policy,
+      "}\n", "output: {dir: ", folder, ", checkpoint_every: ", o.checkpoint_every, "}\n",
+      "eval: {every: ", o.evaluate ? o.steps : 0, "}\n",
       "optimizer: {learning_rate: ", o.learning_rate,
       ", lr_schedule: constant, micro_batch_tokens: 128", o.optimizer.empty() ? "" : ", ",
       o.optimizer, "}\n");
@@ -107,6 +112,12 @@ std::string FreeAddress() {
 const std::string& TaskFolder() {
   static const ScratchFolder folder;
   return folder.path();
+}
+
+JobOptions Lag(int lag) {
+  JobOptions options;
+  options.lag = lag;
+  return options;
 }
 
 SmallRun::SmallRun(const std::string& name, const JobOptions& options)
@@ -170,7 +181,7 @@ std::string SmallRun::FinalWeights() const {
 }
 
 int64_t SmallRun::Journal(const std::string& sql) const {
-  auto database = driver::Database::Open(folder_ + "/journal.db", /*must_exist=*/true);
+  auto database = driver::Database::Open(folder_ + "/journal.db");
   if (!database.ok()) return -1;
   auto statement = (*database)->Prepare(sql);
   if (!statement.ok()) return -1;
@@ -187,7 +198,7 @@ pid_t SmallRun::PidOf(const std::string& worker) const {
 }
 
 absl::Status SmallRun::Change(const std::string& sql) const {
-  auto database = driver::Database::Open(folder_ + "/journal.db", /*must_exist=*/true);
+  auto database = driver::Database::Open(folder_ + "/journal.db");
   if (!database.ok()) return database.status();
   return (*database)->Execute(sql);
 }

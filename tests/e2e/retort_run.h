@@ -39,6 +39,8 @@ struct JobOptions {
   int learner_ranks = 1;
   int checkpoint_every = 2;
   bool evaluate = true;
+  std::string model;      // Folder with weights; empty: random ones.
+  std::string policy;     // More keys of `policy`, such as "lora: {rank: 4}".
   std::string sampling;   // More keys of `rollout`, such as "temperature: 0.7".
   std::string ppo;        // More keys of `algorithm.ppo`.
   std::string optimizer;  // More keys of `optimizer`.
@@ -46,6 +48,9 @@ struct JobOptions {
   std::string more;  // Top-level sections.
   double learning_rate = 1e-3;
 };
+
+// The default job with this lag.
+JobOptions Lag(int lag);
 
 // A run folder below TaskFolder(). The destructor checks that no process and no shared memory of it
 // is left.

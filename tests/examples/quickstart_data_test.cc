@@ -12,6 +12,7 @@
 #include "common/base/json.h"
 #include "common/text/tokenizer.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace retort {
 namespace {

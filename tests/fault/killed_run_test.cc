@@ -12,12 +12,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-JobOptions Lag(int lag) {
-  JobOptions options;
-  options.lag = lag;
-  return options;
-}
-
 TEST(KilledRunTest, Sft_Resumed_SameWeights) {
   JobOptions options;
   options.algorithm = "sft";

@@ -15,12 +15,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-JobOptions Lag(int lag) {
-  JobOptions options;
-  options.lag = lag;
-  return options;
-}
-
 TEST(KilledWorkerTest, RolloutWorkerKilled_DuringGenerationAndAfterReport_SameWeights) {
   for (const int lag : {0, 1}) {
     JobOptions options = Lag(lag);

@@ -5,6 +5,7 @@
 #include "common/base/json.h"
 #include "common/data/dataset.h"
 #include "fuzz/fuzz_target.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::fuzz {
 
@@ -15,6 +16,8 @@ std::vector<std::string> Seeds() {
       "{\"prompt\": \"\\u00e9\\n\"}\n{\"prompt\": \"日本\", \"answer\": \"\\ud83d\\ude00\"}",
       "{\"messages\": [{\"role\": \"user\", \"content\": \"e\"}, {\"role\": \"assistant\", "
       "\"content\": \"f\"}]}\n",
+      "{\"tools\": [{\"n\": 12345678901234567890}], \"m\\u0065ssages\": [{\"role\": \"user\"}], "
+      "\"answer\": \"g\", \"prompt\": null}",
   };
 }
 
@@ -23,9 +26,14 @@ namespace {
 std::string Plain(const data::Dataset& dataset) {
   std::string text;
   for (int64_t i = 0; i < dataset.size(); ++i) {
-    Json line = {{"prompt", dataset.row(i).prompt}};
-    if (dataset.row(i).has_response) line["response"] = dataset.row(i).response;
-    absl::StrAppend(&text, line.dump(), "\n");
+    const data::Row& row = dataset.row(i);
+    // Messages and tools as the row spells them, so that not a byte of them may be lost.
+    const std::string tools = row.tools.empty() ? "" : absl::StrCat(",\"tools\":", row.tools);
+    absl::StrAppend(&text, "{",
+                    row.is_chat() ? absl::StrCat("\"messages\":", row.messages, tools)
+                                  : absl::StrCat("\"prompt\":", DumpJson(Json(row.prompt))));
+    if (row.has_response) absl::StrAppend(&text, ",\"answer\":", DumpJson(Json(row.response)));
+    absl::StrAppend(&text, "}\n");
   }
   return text;
 }
@@ -35,9 +43,13 @@ void CheckRoundTrip(const data::Dataset& dataset) {
   RETORT_CHECK(again.ok()) << again.status();
   RETORT_CHECK(again->size() == dataset.size());
   for (int64_t i = 0; i < dataset.size(); ++i) {
-    RETORT_CHECK(again->row(i).prompt == dataset.row(i).prompt) << i;
-    RETORT_CHECK(again->row(i).response == dataset.row(i).response) << i;
-    RETORT_CHECK(again->row(i).has_response == dataset.row(i).has_response) << i;
+    const data::Row &got = again->row(i), &want = dataset.row(i);
+    RETORT_CHECK(got.prompt == want.prompt) << i;
+    RETORT_CHECK(got.response == want.response) << i;
+    RETORT_CHECK(got.has_response == want.has_response) << i;
+    RETORT_CHECK(got.messages == want.messages) << i;
+    RETORT_CHECK(got.tools == want.tools) << i;
+    RETORT_CHECK(got.prompt_messages == want.prompt_messages) << i;
   }
 }
 

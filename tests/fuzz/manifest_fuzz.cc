@@ -5,6 +5,7 @@
 #include "common/base/json.h"
 #include "common/checkpoint/manifest.h"
 #include "fuzz/fuzz_target.h"
+#include "nlohmann/json.hpp"
 
 namespace retort::fuzz {
 namespace {
@@ -58,7 +59,7 @@ bool TryShardRecord(absl::string_view text) {
 
 std::vector<std::string> Seeds() {
   const std::string whole = checkpoint::EncodeManifest(Example());
-  return {whole, (*ParseJson(whole, "seed"))["manifest"].dump(),
+  return {whole, DumpJson((*ParseJson(whole, "seed"))["manifest"]),
           checkpoint::EncodeShardRecord(Example().shards[1])};
 }
 
@@ -70,7 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   bool accepted = fuzz::TryManifest(text);
   if (const auto content = ParseJson(text, "input"); content.ok()) {
     const std::string digest = DigestOf(content->dump()).ToHex();
-    accepted |= fuzz::TryManifest(Json{{"digest", digest}, {"manifest", *content}}.dump());
+    accepted |= fuzz::TryManifest(DumpJson(Json{{"digest", digest}, {"manifest", *content}}));
   }
   accepted |= fuzz::TryShardRecord(text);
   if (accepted) fuzz::NoteAccepted();

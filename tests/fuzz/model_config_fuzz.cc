@@ -10,6 +10,7 @@
 #include "common/layout/parameter_layout.h"
 #include "fuzz/fuzz_target.h"
 #include "fuzz/memory_file.h"
+#include "testing/family_configs.h"
 
 namespace retort::fuzz {
 namespace {
@@ -62,7 +63,7 @@ std::vector<std::string> Seeds() {
   constexpr absl::string_view kLlama3 =
       R"("rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
  "original_max_position_embeddings": 32)";
-  return {
+  std::vector<std::string> seeds = {
       absl::StrCat("{", kSizes, ", \"rope_theta\": 500.0, \"rope_scaling\": {", kLlama3, "}}",
                    kSeparator, "{\"eos_token_id\": 2, \"pad_token_id\": -1}"),
       absl::StrCat("{", kSizes, ", \"rope_parameters\": {\"rope_theta\": 500.0, ", kLlama3, "}}",
@@ -71,6 +72,8 @@ std::vector<std::string> Seeds() {
  "tie_word_embeddings": true, "rope_scaling": {"type": "linear", "factor": 2}})",
                    kSeparator, "{\"eos_token_id\": null}"),
   };
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) seeds.push_back(family.json);
+  return seeds;
 }
 
 }  // namespace retort::fuzz

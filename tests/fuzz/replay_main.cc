@@ -1,9 +1,11 @@
 // Runs a fuzz target without libFuzzer, so that any compiler and every ctest run has it: the
 // target's seeds, then random mutations of them, then it says how many it ran. Mutation i follows
 // from (seed, i) alone. Whatever way the target dies, the seed and the input's number are printed:
-//   fuzz_job --seed=17                 the same inputs again
-//   fuzz_job --seed=17 --only=2031     one of them, in this process, written out first
-//   fuzz_job FILE...                   inputs that libFuzzer saved
+//   fuzz_job                                   a new seed, two seconds
+//   fuzz_job --limit=60s --inputs=100000000    a new seed, a minute
+//   fuzz_job --seed=17 --limit=inf             the same inputs again
+//   fuzz_job --seed=17 --only=2031             one of them, in this process, written out first
+//   fuzz_job FILE...                           inputs that libFuzzer saved
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,7 +32,7 @@
 ABSL_FLAG(uint64_t, seed, 0, "of the mutations; 0 draws one");
 ABSL_FLAG(int64_t, inputs, 10000, "mutated inputs to run");
 ABSL_FLAG(int64_t, only, -1, "run this one mutated input only");
-ABSL_FLAG(absl::Duration, limit, absl::Seconds(2), "start no input later, unless --seed is given");
+ABSL_FLAG(absl::Duration, limit, absl::Seconds(2), "start no input later");
 
 namespace retort::fuzz {
 namespace {
@@ -112,12 +114,12 @@ int RunFiles(const std::vector<char*>& paths) {
 int Main(int argc, char** argv) {
   const std::vector<char*> positional = absl::ParseCommandLine(argc, argv);
   if (positional.size() > 1) return RunFiles(positional);
-  const bool replay = absl::GetFlag(FLAGS_seed) != 0;
-  const uint64_t seed = replay ? absl::GetFlag(FLAGS_seed) : 1 + std::random_device()();
+  const uint64_t chosen = absl::GetFlag(FLAGS_seed);
+  const uint64_t seed = chosen != 0 ? chosen : 1 + std::random_device()();
   std::cout << "seed " << seed << std::endl;
   const int64_t only = absl::GetFlag(FLAGS_only);
   if (only >= 0) return RunOnly(seed, only);
-  return RunInChild(seed, replay ? absl::InfiniteDuration() : absl::GetFlag(FLAGS_limit));
+  return RunInChild(seed, absl::GetFlag(FLAGS_limit));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ std::vector<std::string> Seeds() {
   artifact::Rollout plain = artifact::SampleRollout();
   plain.reward_names.clear();
   plain.reward_parts.clear();
+  plain.reward_gave_up.clear();
   return {*artifact::Encode(artifact::SampleRollout()), *artifact::Encode(plain)};
 }
 

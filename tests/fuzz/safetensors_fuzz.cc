@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "common/base/check.h"
-#include "common/tensor/safetensors_header.h"
+#include "common/layout/safetensors_header.h"
 #include "common/tensor/tensor_file.h"
 #include "fuzz/fuzz_target.h"
 #include "fuzz/memory_file.h"
@@ -13,8 +13,8 @@
 namespace retort::fuzz {
 namespace {
 
-using tensor::SafetensorsEntry;
-using tensor::SafetensorsHeader;
+using layout::SafetensorsEntry;
+using layout::SafetensorsHeader;
 
 constexpr size_t kLengthBytes = 8;
 
@@ -24,16 +24,16 @@ void CheckFileRefusal(const absl::Status& status, const std::string& path) {
 }
 
 void CheckHeaderRoundTrip(const SafetensorsHeader& header) {
-  std::vector<tensor::SafetensorsSpec> specs;
+  std::vector<layout::SafetensorsSpec> specs;
   for (const SafetensorsEntry& entry : header.entries) {
     RETORT_CHECK(entry.begin >= header.data_begin && entry.begin <= entry.end &&
                  entry.end <= header.file_bytes);
     specs.push_back({entry.name, entry.dtype, entry.shape});
   }
-  const std::string written = tensor::EncodeSafetensorsHeader(specs, header.metadata);
+  const std::string written = layout::EncodeSafetensorsHeader(specs, header.metadata);
   const auto data_bytes = header.file_bytes - header.data_begin;
   const auto again =
-      tensor::ParseSafetensorsHeader(absl::string_view(written).substr(kLengthBytes),
+      layout::ParseSafetensorsHeader(absl::string_view(written).substr(kLengthBytes),
                                      static_cast<int64_t>(written.size()) + data_bytes, "again");
   RETORT_CHECK(again.ok()) << again.status();
   RETORT_CHECK(again->metadata == header.metadata);
@@ -65,7 +65,7 @@ void CheckTensorsRoundTrip(const tensor::TensorMap& tensors) {
 void TryFile(absl::string_view bytes) {
   MemoryFile file;
   file.Write(bytes);
-  const auto header = tensor::ReadSafetensorsHeader(file.fd(), file.path());
+  const auto header = layout::ReadSafetensorsHeader(file.fd(), file.path());
   if (!header.ok()) return CheckFileRefusal(header.status(), file.path());
   CheckHeaderRoundTrip(*header);
   const auto tensors = tensor::ReadTensorFile(file.path());
@@ -89,12 +89,12 @@ std::string WithRightLength(absl::string_view bytes) {
 
 std::vector<std::string> Seeds() {
   return {
-      tensor::EncodeSafetensorsHeader({{"w", "F32", {1, 2}}, {"flag", "BOOL", {}}},
+      layout::EncodeSafetensorsHeader({{"w", "F32", {1, 2}}, {"flag", "BOOL", {}}},
                                       {{"format", "retort"}}) +
           std::string(8, '\x3f') + "\x01",
-      tensor::EncodeSafetensorsHeader({{"e", "I64", {0, 3}}, {"h", "BF16", {2}}}) +
+      layout::EncodeSafetensorsHeader({{"e", "I64", {0, 3}}, {"h", "BF16", {2}}}) +
           std::string(4, '\x40'),
-      tensor::EncodeSafetensorsHeader({}),
+      layout::EncodeSafetensorsHeader({}),
   };
 }
 

@@ -18,12 +18,15 @@
 
 namespace retort::tiny {
 
-// <pad> 0, <bos> 1, <eos> 2, digits 3 .. 12, '=' 13, '+' 14, letters a .. t 15 .. 34.
-inline std::string TinyTokenizerJson() {
+// <pad> 0, <bos> 1, <eos> 2, digits 3 .. 12, '=' 13, '+' 14, letters a .. t 15 .. 34. The ids of
+// the characters `without` have no token.
+inline std::string TinyTokenizerJson(const std::string& without = "") {
   std::string vocab = R"("<pad>":0,"<bos>":1,"<eos>":2)";
   const std::string characters = "0123456789=+abcdefghijklmnopqrst";
-  for (size_t i = 0; i < characters.size(); ++i)
+  for (size_t i = 0; i < characters.size(); ++i) {
+    if (without.find(characters[i]) != std::string::npos) continue;
     absl::StrAppend(&vocab, ",\"", characters.substr(i, 1), "\":", i + 3);
+  }
   std::string added;
   const char* const names[] = {"<pad>", "<bos>", "<eos>"};
   for (int id = 0; id < 3; ++id) {
@@ -44,15 +47,21 @@ inline std::string TinyTokenizerJson() {
 inline constexpr char kTinyTokenizerConfig[] =
     R"({"bos_token":"<bos>","eos_token":"<eos>","pad_token":"<pad>"})";
 
-inline worker::PolicyText TinyPolicy() {
+inline worker::PolicyText TinyPolicy(const std::string& without = "",
+                                     const v1::DataSpec& data = {}) {
   worker::PolicyText policy;
   policy.config = TinyConfig();
   auto tokenizer =
-      text::Tokenizer::Parse(TinyTokenizerJson(), kTinyTokenizerConfig, "tiny tokenizer");
+      text::Tokenizer::Parse(TinyTokenizerJson(without), kTinyTokenizerConfig, "tiny tokenizer");
   RETORT_CHECK(tokenizer.ok()) << tokenizer.status().ToString();
   policy.tokenizer = *std::move(tokenizer);
+  auto rows = data::RowEncoder::Make(absl::NotFoundError("no chat template"), policy.tokenizer,
+                                     policy.config, data);
+  RETORT_CHECK(rows.ok()) << rows.status().ToString();
+  policy.rows = *std::move(rows);
   policy.stop_ids = {2};
-  policy.vocab_limit = policy.tokenizer->vocab_size();
+  policy.mask.limit = policy.tokenizer->vocab_size();
+  policy.mask.excluded = policy.tokenizer->IdsWithoutToken(policy.mask.limit);
   return policy;
 }
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/base/rng.h"
+#include "common/layout/adapter_config.h"
 #include "common/layout/model_config.h"
 #include "common/layout/parameter_layout.h"
 #include "common/tensor/parameter_arena.h"
@@ -58,6 +60,30 @@ inline tensor::ParameterArena RandomArena(const layout::ModelConfig& config, boo
     }
   }
   return arena;
+}
+
+// Of part of the fused q, k, v and of another matrix, in every layer.
+inline layout::AdapterConfig TinyAdapter(int64_t rank = 3) {
+  layout::AdapterConfig adapter;
+  adapter.rank = rank;
+  adapter.alpha = 6;
+  adapter.targets = {"q_proj", "v_proj", "down_proj"};
+  return adapter;
+}
+
+// N(0, std^2) in every entry, whatever the layout starts it with.
+inline tensor::ParameterArena RandomOver(layout::ParameterLayout layout, uint64_t seed,
+                                         double std = 0.2) {
+  auto arena = tensor::ParameterArena::Allocate(std::move(layout));
+  RETORT_CHECK(arena.ok()) << arena.status().ToString();
+  uint64_t index = 0;
+  for (const layout::ParameterEntry& entry : arena->layout().entries) {
+    CounterRng rng(seed, RngPurpose::kData, index++);
+    for (int64_t i = 0; i < entry.elements; ++i) {
+      arena->data()[entry.offset + i] = static_cast<float>(std * rng.NextNormal());
+    }
+  }
+  return *std::move(arena);
 }
 
 }  // namespace retort::tiny
