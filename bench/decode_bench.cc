@@ -1,78 +1,163 @@
-// Generation and training steps of the quick start's model: 512 prompts of 7 tokens and 7 new ones,
-// on one thread.
-//   build/bench/decode_bench
-#include <benchmark/benchmark.h>
-
+// Greedy decoding of forced lengths in fp32, and how much of the machine's read bandwidth it uses.
+//   build/bench/decode_bench [--threads=2] [--rounds=7] [--model=DIR] [--batch=1,16]
+// Each round first reads a buffer of the weights' size as fast as it can, then decodes, so that
+// both see the same machine and the same caches. A token of a batch of one reads every weight but
+// the embedding's rows once; tokens per second count new tokens only, the time includes the
+// prefill.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/strings/numbers.h"
+#include "bench_model.h"
 #include "common/model/generate.h"
-#include "common/model/model.h"
+#include "common/model/simd.h"
+#include "common/tensor/aten.h"
 #include "common/tensor/torch_process.h"
-#include "testing/tiny_model.h"
 
-namespace retort {
+ABSL_FLAG(int, threads, 2, "threads");
+ABSL_FLAG(int, rounds, 7, "measured rounds, after one to warm up");
+ABSL_FLAG(std::string, model, "", "a model folder; empty: random weights of both known shapes");
+ABSL_FLAG(std::vector<std::string>, batch, std::vector<std::string>({"1", "16"}), "batch sizes");
+ABSL_FLAG(int64_t, prompt, 32, "prompt tokens");
+ABSL_FLAG(int64_t, new_tokens, 128, "new tokens of each sample");
+
+namespace retort::bench {
 namespace {
 
-constexpr int64_t kPrompts = 512;
-constexpr int64_t kPromptTokens = 7;
-constexpr int64_t kNewTokens = 7;
+using model::simd::Float;
 
-std::vector<std::vector<int64_t>> Sequences(int64_t length, int64_t vocab) {
-  std::vector<std::vector<int64_t>> sequences(kPrompts);
-  for (int64_t i = 0; i < kPrompts; ++i) {
-    for (int64_t t = 0; t < length; ++t) sequences[i].push_back((i * 31 + t * 7) % vocab);
-  }
-  return sequences;
-}
+// Sums a range, with a prefetch two KiB ahead: the fastest plain read that was found.
+struct ReadKernel {
+  const float* data;
+  int64_t count;
+  float* sum;
 
-void BM_Generate(benchmark::State& state) {
-  const layout::ModelConfig config = tiny::QuickstartConfig();
-  const model::Model policy(config, tiny::RandomArena(config, false, 1, 0.06));
-  const auto prompts = Sequences(kPromptTokens, config.vocab_size);
-  std::vector<model::SampleRequest> samples;
-  for (int64_t i = 0; i < kPrompts; ++i) {
-    samples.push_back({i, CounterRng(1, RngPurpose::kSampling, 0, i, 0)});
-  }
-  model::SamplingOptions options;
-  options.max_new_tokens = kNewTokens;
-  options.max_batch = state.range(0);
-  for (auto _ : state) {
-    auto result = model::Generate(policy, prompts, samples, options);
-    RETORT_CHECK(result.ok()) << result.status().ToString();
-    benchmark::DoNotOptimize(result);
-  }
-  state.counters["tokens/s"] = benchmark::Counter(
-      static_cast<double>(state.iterations() * kPrompts * kNewTokens), benchmark::Counter::kIsRate);
-}
-BENCHMARK(BM_Generate)->Arg(16)->Arg(64)->Arg(512)->Unit(benchmark::kMillisecond)->UseRealTime();
-
-// One PPO epoch: forward, selected log-probs, values and backward over all samples.
-void BM_TrainEpoch(benchmark::State& state) {
-  const layout::ModelConfig config = tiny::QuickstartConfig();
-  model::Model policy(config, tiny::RandomArena(config, true, 1, 0.06));
-  const tensor::ParameterArena gradients = tiny::ZeroArena(config, true);
-  policy.AttachGradients(gradients);
-  const auto sequences = Sequences(kPromptTokens + kNewTokens, config.vocab_size);
-  const int64_t micro_batch = state.range(0);
-  for (auto _ : state) {
-    for (int64_t first = 0; first < kPrompts; first += micro_batch) {
-      const model::PackedBatch batch =
-          model::Pack(absl::MakeConstSpan(sequences).subspan(first, micro_batch));
-      const at::Tensor hidden = policy.Hidden(batch);
-      const auto log_probs = policy.LogProbs(hidden, batch.ids, 1.0, config.vocab_size);
-      const at::Tensor loss = log_probs.log_probs.mean() + policy.Values(hidden).square().mean();
-      loss.backward();
+  template <int kBytes>
+  RETORT_INLINE void Run() const {
+    constexpr int kLanes = kBytes / 4;
+    constexpr int kStep = 8 * kLanes;
+    Float<kBytes> sums[8];
+    for (int j = 0; j < 8; ++j) sums[j] = Float<kBytes>{};
+    for (int64_t i = 0; i + kStep <= count; i += kStep) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        Float<kBytes> x;
+        __builtin_prefetch(data + i + j * kLanes + 512);
+        model::simd::Load<kBytes>(data + i + j * kLanes, x);
+        sums[j] += x;
+      }
     }
+    *sum = 0;
+    for (int j = 0; j < 8; ++j) *sum += model::simd::Sum<kBytes>(sums[j]);
+  }
+};
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Bytes a second, over `floats` at `data`.
+double ReadBandwidth(const float* data, int64_t floats, int threads) {
+  constexpr int kPasses = 5;
+  volatile float sink = 0;
+  const int64_t share = floats / threads;
+  const double start = Seconds();
+  for (int pass = 0; pass < kPasses; ++pass) {
+    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        float sum = 0;
+        model::simd::Dispatch(ReadKernel{data + t * share, share, &sum});
+        sink = sum;
+      }
+    });
+  }
+  return kPasses * 4.0 * static_cast<double>(share * threads) / (Seconds() - start);
+}
+
+// Weights that a token reads: all but the tables of which it takes a row.
+int64_t WeightsRead(const BenchModel& m) {
+  int64_t elements = 0;
+  for (const layout::ParameterEntry& entry : m.arena.layout().entries) {
+    const bool table =
+        entry.role == layout::ParameterRole::kPositions ||
+        (entry.role == layout::ParameterRole::kEmbedding && !m.model.config().tie_word_embeddings);
+    if (!table) elements += entry.elements;
+  }
+  return elements;
+}
+
+double DecodeSeconds(const BenchModel& m, int64_t batch) {
+  model::SamplingOptions options;
+  options.greedy = true;
+  options.max_new_tokens = absl::GetFlag(FLAGS_new_tokens);
+  std::vector<std::vector<int64_t>> prompts(batch);
+  std::vector<model::SampleRequest> samples;
+  for (int64_t i = 0; i < batch; ++i) {
+    for (int64_t t = 0; t < absl::GetFlag(FLAGS_prompt); ++t) {
+      prompts[i].push_back(3 + (i * 31 + t * 7 + i * t) % (m.model.config().vocab_size - 300));
+    }
+    samples.push_back({i, CounterRng(1, RngPurpose::kSampling, 0)});
+  }
+  const double start = Seconds();
+  const auto result = model::Generate(m.model, prompts, samples, options, {.max_batch = batch});
+  const double seconds = Seconds() - start;
+  RETORT_CHECK(result.ok()) << result.status().ToString();
+  return seconds;
+}
+
+void Measure(const BenchModel& m, int64_t batch) {
+  const int threads = absl::GetFlag(FLAGS_threads);
+  const int64_t tokens = batch * absl::GetFlag(FLAGS_new_tokens);
+  const double bytes = 4.0 * static_cast<double>(WeightsRead(m));
+  std::vector<double> rates, bandwidths, shares;
+  for (int round = -1; round < absl::GetFlag(FLAGS_rounds); ++round) {
+    const double bandwidth = ReadBandwidth(m.arena.data(), WeightsRead(m), threads);
+    const double rate = static_cast<double>(tokens) / DecodeSeconds(m, batch);
+    if (round < 0) continue;
+    rates.push_back(rate);
+    bandwidths.push_back(bandwidth);
+    shares.push_back(rate / static_cast<double>(batch) * bytes / bandwidth);
+  }
+  std::printf(
+      "%-16s B=%-3ld %d threads  %8.1f tok/s (%.1f .. %.1f)  weights %.0f MB, read %.1f GB/s"
+      " (%.1f .. %.1f)  share %.0f%%\n",
+      m.name.c_str(), static_cast<long>(batch), threads, Quantile(rates, 0.5),
+      Quantile(rates, 0.25), Quantile(rates, 0.75), bytes / 1e6, Quantile(bandwidths, 0.5) / 1e9,
+      Quantile(bandwidths, 0.25) / 1e9, Quantile(bandwidths, 0.75) / 1e9,
+      100 * Quantile(shares, 0.5));
+  std::fflush(stdout);
+}
+
+void MeasureAll(const BenchModel& m) {
+  for (const std::string& text : absl::GetFlag(FLAGS_batch)) {
+    int64_t batch = 0;
+    RETORT_CHECK(absl::SimpleAtoi(text, &batch) && batch >= 1) << "--batch=" << text;
+    Measure(m, batch);
   }
 }
-BENCHMARK(BM_TrainEpoch)->Arg(128)->Arg(512)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+int Main() {
+  tensor::ConfigureTorchProcess(absl::GetFlag(FLAGS_threads));
+  const std::string folder = absl::GetFlag(FLAGS_model);
+  if (!folder.empty()) {
+    MeasureAll(LoadedModel(folder));
+    return 0;
+  }
+  MeasureAll(RandomModel("llama-10m", Llama10m()));
+  MeasureAll(RandomModel("gpt2-124m", Gpt2()));
+  return 0;
+}
 
 }  // namespace
-}  // namespace retort
+}  // namespace retort::bench
 
 int main(int argc, char** argv) {
-  retort::tensor::ConfigureTorchProcess(1);
-  benchmark::Initialize(&argc, argv);
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  absl::ParseCommandLine(argc, argv);
+  return retort::bench::Main();
 }
