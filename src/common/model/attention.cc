@@ -8,6 +8,7 @@ namespace {
 
 constexpr int64_t kBlock = 64;           // Queries whose weights backward keeps at once.
 constexpr int64_t kPairGrain = 1 << 12;  // Query-key pairs worth a thread.
+constexpr int kRowsAtOnce = 4;           // Queries that share each load of a key or value.
 
 // One key-value head of one segment.
 struct Item {
@@ -19,9 +20,10 @@ struct Item {
 std::vector<Item> Items(const AttentionInput& input) {
   std::vector<Item> items;
   const std::vector<int64_t>& offsets = *input.offsets;
-  for (size_t s = 0; s + 1 < offsets.size(); ++s) {
-    if (offsets[s + 1] == offsets[s]) continue;
-    for (int64_t g = 0; g < input.shape.kv_heads; ++g) {
+  // Heads outside: threads that share them out meet the same lengths.
+  for (int64_t g = 0; g < input.shape.kv_heads; ++g) {
+    for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+      if (offsets[s + 1] == offsets[s]) continue;
       items.push_back({offsets[s], offsets[s + 1] - offsets[s], g});
     }
   }
@@ -54,7 +56,8 @@ struct ForwardKernel {
   const Item* begin;
   const Item* end;
   float* keys;     // [head_dim, KeyStride(longest)]
-  float* scratch;  // [KeyStride(longest) + head_dim]
+  float* queries;  // [kRowsAtOnce, head_dim]
+  float* scratch;  // [kRowsAtOnce, scratch_stride]
   int64_t scratch_stride;
   float* out;
   float* lse;
@@ -62,32 +65,41 @@ struct ForwardKernel {
   template <int kBytes>
   RETORT_INLINE void Run() const {
     const AttentionShape& s = in.shape;
-    const AttentionRule& rule = in.rule;
     const int64_t dim = s.head_dim, width = s.qkv_width();
     const int64_t group = s.heads / s.kv_heads;
-    float* query = scratch + scratch_stride;
     for (const Item* item = begin; item != end; ++item) {
-      const Columns at = ColumnsOf(s, item->kv_head);
-      const float* rows = in.qkv + item->first * width;
-      const int64_t* positions = in.positions + item->first;
+      const float* rows = in.qkv + item->first * width + ColumnsOf(s, item->kv_head).k;
       const int64_t stride = KeyStride(item->length);
       std::fill(keys, keys + dim * stride, 0.0f);
       for (int64_t i = 0; i < item->length; ++i) {
-        Rotate(rule, in.rope, positions[i], rows + i * width + at.k, dim, 1.0f, stride, keys + i);
+        Rotate(in.rule, in.rope, in.positions[item->first + i], rows + i * width, dim, 1.0f, stride,
+               keys + i);
       }
-      for (int64_t i = 0; i < item->length; ++i) {
-        const int64_t key = rule.first_key(i);
-        for (int64_t g = 0; g < group; ++g) {
-          const int64_t row = item->first + i;
-          Rotate(rule, in.rope, positions[i], rows + i * width + at.q + g * dim, dim, 1.0f, 1,
-                 query);
-          const float row_lse = AttendOne<kBytes>(
-              rule, query, keys + key, stride, rows + key * width + at.v, width, i + 1 - key, dim,
-              scratch, out + row * s.q_width() + at.q + g * dim);
-          if (lse != nullptr) lse[row * s.heads + item->kv_head * group + g] = row_lse;
+      for (int64_t g = 0; g < group; ++g) {
+        int64_t i = 0;
+        for (; i + kRowsAtOnce <= item->length; i += kRowsAtOnce) {
+          Attend<kBytes, kRowsAtOnce>(*item, g, i);
         }
+        for (; i < item->length; ++i) Attend<kBytes, 1>(*item, g, i);
       }
     }
+  }
+
+  // Queries i .. i + kRows of head g of the group.
+  template <int kBytes, int kRows>
+  RETORT_INLINE void Attend(const Item& item, int64_t g, int64_t i) const {
+    const AttentionShape& s = in.shape;
+    const int64_t dim = s.head_dim, width = s.qkv_width();
+    const Columns at = ColumnsOf(s, item.kv_head);
+    const int64_t column = at.q + g * dim, row = item.first + i;
+    for (int r = 0; r < kRows; ++r) {
+      Rotate(in.rule, in.rope, in.positions[row + r], in.qkv + (row + r) * width + column, dim,
+             1.0f, 1, queries + r * dim);
+    }
+    AttendRows<kBytes, kRows>(
+        in.rule, i, queries, keys, KeyStride(item.length), in.qkv + item.first * width + at.v,
+        width, dim, scratch, scratch_stride, out + row * s.q_width() + column, s.q_width(),
+        lse == nullptr ? nullptr : lse + row * s.heads + column / dim, s.heads);
   }
 };
 
@@ -98,7 +110,7 @@ struct BackwardScratch {
   std::vector<float> dkeys, dvalues;    // [length, head_dim]
   std::vector<float> queries;           // [kBlock, head_dim], rotated.
   std::vector<float> weights, dscores;  // [kBlock, stride]
-  std::vector<float> dquery;            // [head_dim]
+  std::vector<float> dqueries;          // [kRowsAtOnce, head_dim]
 
   BackwardScratch(int64_t longest, int64_t dim)
       : keys(dim * KeyStride(longest)),
@@ -109,7 +121,7 @@ struct BackwardScratch {
         queries(kBlock * dim),
         weights(kBlock * KeyStride(longest)),
         dscores(kBlock * KeyStride(longest)),
-        dquery(dim) {}
+        dqueries(kRowsAtOnce * dim) {}
 };
 
 struct BackwardKernel {
@@ -171,44 +183,78 @@ struct BackwardKernel {
     }
   }
 
-  // Queries [first, last) of head g of the group: writes their dq, adds to dkeys and dvalues. Rows
-  // of weights and dscores hold a value per key of the segment, of which only the window is set.
+  // Queries [first, last) of head g of the group: writes their dq, adds to dkeys and dvalues.
   template <int kBytes>
   RETORT_INLINE void Block(const Item& item, int64_t g, int64_t first, int64_t last) const {
-    const AttentionShape& shape = in.shape;
-    const int64_t dim = shape.head_dim, width = shape.qkv_width(), q_width = shape.q_width();
-    const int64_t stride = KeyStride(item.length);
-    const int64_t column = ColumnsOf(shape, item.kv_head).q + g * dim;
-    const int64_t head = column / dim;
-    for (int64_t i = first; i < last; ++i) {
-      const int64_t row = item.first + i;
-      float* query = s.queries.data() + (i - first) * dim;
-      float* weights = s.weights.data() + (i - first) * stride;
-      float* dscores = s.dscores.data() + (i - first) * stride;
-      const int64_t key = in.rule.first_key(i), keys = i + 1 - key;
-      RotateAt(item, i, in.qkv + row * width + column, 1.0f, query);
-      Scores<kBytes>(query, s.keys.data() + key, stride, keys, dim, weights + key);
-      Scores<kBytes>(dout + row * q_width + column, s.values.data() + key, stride, keys, dim,
-                     dscores + key);
+    const int64_t column = ColumnsOf(in.shape, item.kv_head).q + g * in.shape.head_dim;
+    int64_t i = first;
+    for (; i + kRowsAtOnce <= last; i += kRowsAtOnce) {
+      Queries<kBytes, kRowsAtOnce>(item, column, i, i - first);
+    }
+    for (; i < last; ++i) Queries<kBytes, 1>(item, column, i, i - first);
+    int64_t j = in.rule.first_key(first);
+    for (; j + kRowsAtOnce <= last; j += kRowsAtOnce) {
+      Keys<kBytes, kRowsAtOnce>(item, column, first, last, j);
+    }
+    for (; j < last; ++j) Keys<kBytes, 1>(item, column, first, last, j);
+  }
+
+  // Queries i .. i + kRows: dq, and their rows of weights and dscores from row `at` on, which hold
+  // a value per key of the segment: 0 outside a query's window, as far as Keys reads.
+  template <int kBytes, int kRows>
+  RETORT_INLINE void Queries(const Item& item, int64_t column, int64_t i, int64_t at) const {
+    const int64_t dim = in.shape.head_dim, q_width = in.shape.q_width();
+    const int64_t stride = KeyStride(item.length), row = item.first + i;
+    const int64_t begin = in.rule.first_key(i), end = i + kRows;
+    const int64_t span = simd::PadLanes(end - begin);
+    float* const queries = s.queries.data() + at * dim;
+    float* const weights = s.weights.data() + at * stride;
+    float* const dscores = s.dscores.data() + at * stride;
+    for (int r = 0; r < kRows; ++r) {
+      RotateAt(item, i + r, in.qkv + (row + r) * in.shape.qkv_width() + column, 1.0f,
+               queries + r * dim);
+    }
+    simd::CombineRows<kBytes, kRows>(queries, dim, 1, dim, s.keys.data() + begin, stride, span,
+                                     /*add=*/false, weights + begin, stride);
+    const float* const gradients = dout + row * q_width + column;
+    simd::CombineRows<kBytes, kRows>(gradients, q_width, 1, dim, s.values.data() + begin, stride,
+                                     span, /*add=*/false, dscores + begin, stride);
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t key = in.rule.first_key(i + r), last = i + r + 1;
       const float delta =
-          simd::Dot<kBytes>(dout + row * q_width + column, out + row * q_width + column, dim);
-      ScoreGradients<kBytes>(keys, lse[row * shape.heads + head], delta, weights + key,
-                             dscores + key);
-      simd::Combine<kBytes>(dscores + key, 1, keys, s.key_rows.data() + key * dim, dim, dim,
-                            /*add=*/false, s.dquery.data());
-      RotateAt(item, i, s.dquery.data(), -1.0f, dqkv + row * width + column);
+          simd::Dot<kBytes>(gradients + r * q_width, out + (row + r) * q_width + column, dim);
+      ScoreGradients<kBytes>(last - key, lse[(row + r) * in.shape.heads + column / dim], delta,
+                             weights + r * stride + key, dscores + r * stride + key);
+      for (float* values : {weights + r * stride, dscores + r * stride}) {
+        std::fill(values + std::min(begin, std::max<int64_t>(0, key - kRowsAtOnce + 1)),
+                  values + key, 0.0f);
+        std::fill(values + last, values + std::max(begin + span, last + kRowsAtOnce - 1), 0.0f);
+      }
     }
-    const float* gradients = dout + item.first * q_width + column;
-    for (int64_t j = in.rule.first_key(first); j < last; ++j) {
-      const int64_t from = std::max(first, j);
-      const int64_t to = in.rule.window == 0 ? last : std::min(last, j + in.rule.window);
-      const int64_t at = (from - first) * stride + j;
-      simd::Combine<kBytes>(s.weights.data() + at, stride, to - from, gradients + from * q_width,
-                            q_width, dim, /*add=*/true, s.dvalues.data() + j * dim);
-      simd::Combine<kBytes>(s.dscores.data() + at, stride, to - from,
-                            s.queries.data() + (from - first) * dim, dim, dim, /*add=*/true,
-                            s.dkeys.data() + j * dim);
+    simd::CombineRows<kBytes, kRows>(dscores + begin, stride, 1, end - begin,
+                                     s.key_rows.data() + begin * dim, dim, dim, /*add=*/false,
+                                     s.dqueries.data(), dim);
+    for (int r = 0; r < kRows; ++r) {
+      RotateAt(item, i + r, s.dqueries.data() + r * dim, -1.0f,
+               dqkv + (row + r) * in.shape.qkv_width() + column);
     }
+  }
+
+  // What queries [first, last) add to dkeys and dvalues of keys j .. j + kRows.
+  template <int kBytes, int kRows>
+  RETORT_INLINE void Keys(const Item& item, int64_t column, int64_t first, int64_t last,
+                          int64_t j) const {
+    const int64_t dim = in.shape.head_dim, q_width = in.shape.q_width();
+    const int64_t stride = KeyStride(item.length), window = in.rule.window;
+    const int64_t from = std::max(first, j);
+    const int64_t to = window == 0 ? last : std::min(last, j + kRows - 1 + window);
+    const int64_t at = (from - first) * stride + j;
+    simd::CombineRows<kBytes, kRows>(s.weights.data() + at, 1, stride, to - from,
+                                     dout + (item.first + from) * q_width + column, q_width, dim,
+                                     /*add=*/true, s.dvalues.data() + j * dim, dim);
+    simd::CombineRows<kBytes, kRows>(s.dscores.data() + at, 1, stride, to - from,
+                                     s.queries.data() + (from - first) * dim, dim, dim,
+                                     /*add=*/true, s.dkeys.data() + j * dim, dim);
   }
 
   // weights: raw scores -> probabilities. dscores: derivatives of probabilities -> of raw scores.
@@ -250,9 +296,10 @@ void AttentionForward(const AttentionInput& input, float* out, float* lse) {
   const int64_t stride = KeyStride(LongestOf(items));
   at::parallel_for(0, items.size(), ItemGrain(items), [&](int64_t begin, int64_t end) {
     std::vector<float> keys(input.shape.head_dim * stride);
-    std::vector<float> scratch(stride + input.shape.head_dim);
+    std::vector<float> queries(kRowsAtOnce * input.shape.head_dim);
+    std::vector<float> scratch(kRowsAtOnce * stride);
     simd::Dispatch(ForwardKernel{input, items.data() + begin, items.data() + end, keys.data(),
-                                 scratch.data(), stride, out, lse});
+                                 queries.data(), scratch.data(), stride, out, lse});
   });
 }
 

@@ -39,16 +39,6 @@ RETORT_INLINE void Rotate(const AttentionRule& rule, const RopeView& rope, int64
   for (int64_t i = rule.rotary_dim; i < dim; ++i) y[i * stride] = x[i];
 }
 
-// Scores of one rotated query against keys 0 .. length-1 of a transposed key matrix. `scores` holds
-// whole vectors; lanes from length on are not meaningful.
-template <int kBytes>
-RETORT_INLINE void Scores(const float* query, const float* keys, int64_t key_stride, int64_t length,
-                          int64_t dim, float* scores) {
-  constexpr int kLanes = kBytes / 4;
-  simd::Combine<kBytes>(query, 1, dim, keys, key_stride, (length + kLanes - 1) / kLanes * kLanes,
-                        /*add=*/false, scores);
-}
-
 // tanh(x), within 1e-7.
 template <int kBytes>
 RETORT_INLINE void Tanh(simd::Float<kBytes>& x) {
@@ -77,8 +67,15 @@ RETORT_INLINE float SoftmaxWeights(float* scores, int64_t length, float scale, f
   constexpr int kLanes = kBytes / 4;
   const int64_t padded = (length + kLanes - 1) / kLanes * kLanes;
   for (int64_t i = length; i < padded; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-  float max = scores[0];
-  for (int64_t i = 1; i < length; ++i) max = scores[i] > max ? scores[i] : max;
+  simd::Float<kBytes> most;
+  simd::Load<kBytes>(scores, most);
+  for (int64_t i = kLanes; i < padded; i += kLanes) {
+    simd::Float<kBytes> x;
+    simd::Load<kBytes>(scores + i, x);
+    most = x > most ? x : most;
+  }
+  float max = most[0];
+  for (int lane = 1; lane < kLanes; ++lane) max = most[lane] > max ? most[lane] : max;
   simd::Float<kBytes> total{};
   for (int64_t i = 0; i < padded; i += kLanes) {
     simd::Float<kBytes> x;
@@ -92,25 +89,51 @@ RETORT_INLINE float SoftmaxWeights(float* scores, int64_t length, float scale, f
   return scale * max + std::log(*sum);
 }
 
-// One query's output over keys 0 .. length-1: softmax of its scores times values. Returns their
-// log-sum-exp. The query's own window begins where `keys` and `values` do. `scratch` holds whole
-// vectors over length.
-template <int kBytes>
-RETORT_INLINE float AttendOne(const AttentionRule& rule, const float* query, const float* keys,
-                              int64_t key_stride, const float* values, int64_t value_stride,
-                              int64_t length, int64_t dim, float* scratch, float* out) {
-  Scores<kBytes>(query, keys, key_stride, length, dim, scratch);
-  float scale = rule.scale;
-  if (rule.soft_cap > 0) {
-    CapScores<kBytes>(scratch, length, rule.scale, rule.soft_cap);
-    scale = 1;
+// Queries first .. first + kRows of one head: the softmax of their scores times the values. queries
+// [kRows, dim], rotated; keys [dim, key_stride] transposed, and values, both from the segment's
+// first; scratch [kRows, scratch_stride], a value per key of the longest window and whole vectors.
+// out has a row per query, and lse (may be null) a value: log of the sum of the exponentiated
+// scores. Bits of a query do not depend on kRows.
+template <int kBytes, int kRows>
+RETORT_INLINE void AttendRows(const AttentionRule& rule, int64_t first, const float* queries,
+                              const float* keys, int64_t key_stride, const float* values,
+                              int64_t value_stride, int64_t dim, float* scratch,
+                              int64_t scratch_stride, float* out, int64_t out_stride, float* lse,
+                              int64_t lse_stride) {
+  constexpr int kLanes = kBytes / 4;
+  const int64_t begin = rule.first_key(first), end = first + kRows;
+  const int64_t span = (end - begin + kLanes - 1) / kLanes * kLanes;
+  simd::CombineRows<kBytes, kRows>(queries, dim, 1, dim, keys + begin, key_stride, span,
+                                   /*add=*/false, scratch, scratch_stride);
+  float sums[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t own = rule.first_key(first + r);
+    float* const scores = scratch + r * scratch_stride + (own - begin);
+    const int64_t length = first + r + 1 - own;
+    if (rule.soft_cap > 0) CapScores<kBytes>(scores, length, rule.scale, rule.soft_cap);
+    const float row_lse =
+        SoftmaxWeights<kBytes>(scores, length, rule.soft_cap > 0 ? 1.0f : rule.scale, &sums[r]);
+    if (lse != nullptr) lse[r * lse_stride] = row_lse;
   }
-  float sum = 0;
-  const float lse = SoftmaxWeights<kBytes>(scratch, length, scale, &sum);
-  simd::Combine<kBytes>(scratch, 1, length, values, value_stride, dim, /*add=*/false, out);
-  const float inverse = 1.0f / sum;
-  for (int64_t i = 0; i < dim; ++i) out[i] *= inverse;
-  return lse;
+  // Keys of all queries at once; those of some only, before and after, one query at a time.
+  const int64_t shared = std::min(rule.first_key(end - 1), first + 1);
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t own = rule.first_key(first + r);
+    simd::CombineRows<kBytes, 1>(scratch + r * scratch_stride + (own - begin), 0, 1,
+                                 std::max<int64_t>(0, shared - own), values + own * value_stride,
+                                 value_stride, dim, /*add=*/false, out + r * out_stride, 0);
+  }
+  simd::CombineRows<kBytes, kRows>(scratch + (shared - begin), scratch_stride, 1,
+                                   first + 1 - shared, values + shared * value_stride, value_stride,
+                                   dim, /*add=*/true, out, out_stride);
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t from = std::max(first + 1, rule.first_key(first + r));
+    simd::CombineRows<kBytes, 1>(scratch + r * scratch_stride + (from - begin), 0, 1,
+                                 first + r + 1 - from, values + from * value_stride, value_stride,
+                                 dim, /*add=*/true, out + r * out_stride, 0);
+    const float inverse = 1.0f / sums[r];
+    for (int64_t i = 0; i < dim; ++i) out[r * out_stride + i] *= inverse;
+  }
 }
 
 }  // namespace retort::model

@@ -177,6 +177,80 @@ RETORT_INLINE void Combine(const float* c, int64_t c_stride, int64_t n, const fl
   }
 }
 
+// A tile of CombineRows.
+template <int kBytes, int kRows, int kVectors>
+RETORT_INLINE void CombineTile(const float* c, int64_t c_row, int64_t c_stride, int64_t n,
+                               const float* x, int64_t x_stride, bool add, float* y,
+                               int64_t y_row) {
+  constexpr int kLanes = kBytes / 4;
+  Float<kBytes> sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      sum[r][v] = Float<kBytes>{};
+      if (add) Load<kBytes>(y + r * y_row + v * kLanes, sum[r][v]);
+    }
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    Float<kBytes> p[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      Load<kBytes>(x + i * x_stride + v * kLanes, p[v]);
+      KeepInRegister<kBytes>(p[v]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const float a = c[r * c_row + i * c_stride];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sum[r][v] += a * p[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) Store<kBytes>(sum[r][v], y + r * y_row + v * kLanes);
+  }
+}
+
+// kRows rows at once: y[r * y_row + 0 .. width) (+)= sum over i < n of c[r * c_row + i * c_stride]
+// * x[i * x_stride + 0 .. width), one sum per element, i ascending: the same bits for any kRows.
+template <int kBytes, int kRows>
+RETORT_INLINE void CombineRows(const float* c, int64_t c_row, int64_t c_stride, int64_t n,
+                               const float* x, int64_t x_stride, int64_t width, bool add, float* y,
+                               int64_t y_row) {
+  constexpr int kLanes = kBytes / 4;
+  constexpr int kVectors = kBytes == 64 ? 4 : 2;  // 4 rows of sums fit the registers.
+  int64_t w = 0;
+  for (; w + kVectors * kLanes <= width; w += kVectors * kLanes) {
+    CombineTile<kBytes, kRows, kVectors>(c, c_row, c_stride, n, x + w, x_stride, add, y + w, y_row);
+  }
+  if constexpr (kVectors > 2) {
+    if (w + 2 * kLanes <= width) {
+      CombineTile<kBytes, kRows, 2>(c, c_row, c_stride, n, x + w, x_stride, add, y + w, y_row);
+      w += 2 * kLanes;
+    }
+  }
+  if (w + kLanes <= width) {
+    CombineTile<kBytes, kRows, 1>(c, c_row, c_stride, n, x + w, x_stride, add, y + w, y_row);
+    w += kLanes;
+  }
+  if constexpr (kBytes > 16) {
+    if (w < width) {
+      CombineRows<kBytes / 2, kRows>(c, c_row, c_stride, n, x + w, x_stride, width - w, add, y + w,
+                                     y_row);
+    }
+    return;
+  }
+  for (; w < width; ++w) {
+    for (int r = 0; r < kRows; ++r) {
+      float sum = add ? y[r * y_row + w] : 0.0f;
+      for (int64_t i = 0; i < n; ++i) sum += c[r * c_row + i * c_stride] * x[i * x_stride + w];
+      y[r * y_row + w] = sum;
+    }
+  }
+}
+
 template <int kBytes>
 RETORT_INLINE float Dot(const float* a, const float* b, int64_t n) {
   constexpr int kLanes = kBytes / 4;

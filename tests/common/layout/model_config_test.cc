@@ -1,6 +1,7 @@
 #include "common/layout/model_config.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "gtest/gtest.h"
 
@@ -126,6 +127,18 @@ TEST(ModelConfigTest, Load_FieldOutOfBounds_NamesFileAndKey) {
     EXPECT_NE(status.message().find("config.json"), absl::string_view::npos) << status.ToString();
     EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << status.ToString();
   }
+}
+
+// Written out, it could not be read back.
+TEST(ModelConfigTest, Load_HeadsThatFollowTooWide_NamesThem) {
+  const std::string folder = Folder("");
+  const std::string wide = absl::StrReplaceAll(
+      absl::StrCat("{", kSmall, "}"), {{"\"hidden_size\": 32", "\"hidden_size\": 131072"}});
+  ASSERT_TRUE(WriteFileDurably(folder + "/config.json", wide).ok());
+  const absl::Status status = LoadModelConfig(folder).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("num_attention_heads"), absl::string_view::npos)
+      << status.ToString();
 }
 
 TEST(ModelConfigTest, Load_BrokenFiles_OneLineNamingTheFile) {

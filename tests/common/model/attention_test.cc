@@ -95,5 +95,21 @@ TEST(AttentionTest, Backward_OneOrTwoThreads_EqualBits) {
   EXPECT_TRUE(at::equal(gradients[0], gradients[1]));
 }
 
+TEST(AttentionTest, Forward_SegmentCutShort_EqualBits) {
+  for (AttentionCase c : kCases) {
+    c.lengths = {*std::max_element(c.lengths.begin(), c.lengths.end())};
+    Problem problem(c);
+    const at::Tensor whole = RopeAttention(problem.qkv, c.shape, c.rule, problem.angles,
+                                           problem.positions, {0, c.lengths[0]});
+    for (int64_t cut = 1; cut <= std::min<int64_t>(7, c.lengths[0] - 1); ++cut) {
+      const int64_t rows = c.lengths[0] - cut;
+      const at::Tensor part =
+          RopeAttention(problem.qkv.narrow(0, 0, rows), c.shape, c.rule, problem.angles,
+                        problem.positions.narrow(0, 0, rows), {0, rows});
+      EXPECT_TRUE(at::equal(part, whole.narrow(0, 0, rows))) << c.name << ", without " << cut;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace retort::model
