@@ -1,6 +1,7 @@
 #include "common/layout/config_keys.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -62,13 +63,13 @@ bool ConfigKeys::HasNull(const std::string& key) const {
 }
 
 absl::Status ConfigKeys::Wrong(const std::string& key, absl::string_view expected) const {
-  return absl::InvalidArgumentError(
-      absl::StrCat(where_, ": ", NameOf(key), " is ", Shown(key), "; expected ", expected));
+  return absl::InvalidArgumentError(absl::StrCat(where_, ": ", Printable(NameOf(key)), " is ",
+                                                 Shown(key), "; expected ", expected));
 }
 
 absl::Status ConfigKeys::NotBuilt(const std::string& key, absl::string_view expected) const {
-  return absl::UnimplementedError(absl::StrCat(where_, ": ", NameOf(key), " ", Shown(key),
-                                               " is not built; expected ", expected));
+  return absl::UnimplementedError(absl::StrCat(where_, ": ", Printable(NameOf(key)), " ",
+                                               Shown(key), " is not built; expected ", expected));
 }
 
 absl::StatusOr<int64_t> ConfigKeys::Int(const std::string& key, std::optional<int64_t> fallback,

@@ -252,6 +252,7 @@ TEST(FamilyTest, Load_OutOfBounds_RefusedByFileAndKey) {
         "expected full_attention and sliding_attention"}},
       {"gemma3", {R"({"rope_scaling": {"rope_type": "linear", "factor": 4}})", "disagree"}},
       {"gemma3", {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"}},
+      {"gemma3", {R"({"rope_parameters": {"full\nattention": {}}})", "full\\nattention is {}"}},
       {"llama3", {R"({"rope_parameters": {"rope_type": "linear", "factor": 8}})", "disagree"}},
       {"llama3",
        {R"({"rope_parameters": {"rope_theta": 900.0, "rope_type": "llama3",
