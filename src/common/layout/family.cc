@@ -14,6 +14,7 @@ constexpr int64_t kMaxVocabulary = 1 << 24;
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxElements = int64_t{1} << 42;
 constexpr int64_t kMaxHeadDim = 1 << 14;
+constexpr char kPartial[] = "partial_rotary_factor";
 
 constexpr const Family* kFamilies[] = {
     &kGemma2Family,  &kGemma3Family, &kGpt2Family, &kGptNeoxFamily, &kGptjFamily,  &kLlamaFamily,
@@ -90,44 +91,55 @@ absl::Status SetRotaryDim(const ConfigKeys& at, const char* key, double partial,
   return absl::OkStatus();
 }
 
+// Names that the family has no use for, but that some version of Transformers writes or reads.
+absl::Status CheckOtherNames(const ConfigKeys& keys, const RopeKeys& names, double theta,
+                             double partial) {
+  if (absl::string_view(names.theta) != "rope_theta") {
+    RETORT_RETURN_IF_ERROR(keys.RequireNumber("rope_theta", theta, names.theta));
+  }
+  if (names.partial == nullptr) return keys.RequireNumber(kPartial, partial, "this model_type");
+  if (absl::string_view(names.partial) == kPartial) return absl::OkStatus();
+  return keys.RequireNumber(kPartial, partial, names.partial);
+}
+
+// What `scaling` says of the one table of a model. `keys`: the top level.
+absl::Status ReadScaledTable(const ConfigKeys& keys, const ConfigKeys& scaling,
+                             const ModelConfig& config, RopeConfig* rope) {
+  constexpr char kOriginal[] = "original_max_position_embeddings";
+  for (const auto& [key, value] : scaling.object().items()) {
+    if (value.is_object()) return scaling.NotBuilt(key, "one table for all layers");
+  }
+  RETORT_ASSIGN_OR_RETURN(rope->theta, scaling.Positive("rope_theta", rope->theta));
+  RETORT_ASSIGN_OR_RETURN(const int64_t positions,
+                          keys.Int(kOriginal, config.max_position_embeddings, 1, kMaxPositions));
+  RETORT_RETURN_IF_ERROR(ReadRopeScaling(scaling, positions, rope));
+  if (rope->type != RopeType::kLlama3 || keys.Find(kOriginal) == nullptr) return absl::OkStatus();
+  return scaling.RequireNumber(kOriginal, static_cast<double>(positions), "the top level");
+}
+
 // The one table of a model and its rotary_dim, from the top level and `scaling`.
 absl::Status ReadTable(const ConfigKeys& keys, const RopeKeys& names,
                        const std::optional<ConfigKeys>& scaling, ModelConfig* config) {
-  constexpr char kPartial[] = "partial_rotary_factor";
-  constexpr char kOriginal[] = "original_max_position_embeddings";
-  RopeConfig rope;
+  RopeConfig& rope = config->position.ropes[0];
+  rope = RopeConfig();
   RETORT_ASSIGN_OR_RETURN(rope.theta, keys.Positive(names.theta, names.default_theta));
-  RETORT_RETURN_IF_ERROR(keys.RequireNumber("rope_theta", rope.theta, names.theta));
   double partial = names.default_partial;
   if (names.partial != nullptr) {
     RETORT_ASSIGN_OR_RETURN(partial, keys.Positive(names.partial, partial));
   }
-  const char* const says = names.partial == nullptr ? "this model_type" : names.partial;
-  RETORT_RETURN_IF_ERROR(keys.RequireNumber(kPartial, partial, says));
-  if (!scaling.has_value()) {
-    config->position.ropes[0] = rope;
-    return SetRotaryDim(keys, names.partial, partial, config);
+  const bool nested = scaling.has_value() && scaling->Find(kPartial) != nullptr;
+  if (scaling.has_value()) {
+    RETORT_RETURN_IF_ERROR(ReadScaledTable(keys, *scaling, *config, &rope));
   }
-  for (const auto& [key, value] : scaling->object().items()) {
-    if (value.is_object()) return scaling->NotBuilt(key, "one table for all layers");
+  if (nested && names.partial == nullptr) {
+    RETORT_RETURN_IF_ERROR(scaling->RequireNumber(kPartial, partial, "this model_type"));
   }
-  RETORT_ASSIGN_OR_RETURN(rope.theta, scaling->Positive("rope_theta", rope.theta));
-  RETORT_ASSIGN_OR_RETURN(const int64_t positions,
-                          keys.Int(kOriginal, config->max_position_embeddings, 1, kMaxPositions));
-  RETORT_RETURN_IF_ERROR(ReadRopeScaling(*scaling, positions, &rope));
-  if (rope.type == RopeType::kLlama3 && keys.Find(kOriginal) != nullptr) {
-    RETORT_RETURN_IF_ERROR(
-        scaling->RequireNumber(kOriginal, static_cast<double>(positions), "the top level"));
+  if (nested) {
+    RETORT_ASSIGN_OR_RETURN(partial, scaling->Positive(kPartial, std::nullopt));
   }
-  config->position.ropes[0] = rope;
-  if (scaling->Find(kPartial) == nullptr) {
-    return SetRotaryDim(keys, names.partial, partial, config);
-  }
-  if (names.partial == nullptr) {
-    RETORT_RETURN_IF_ERROR(scaling->RequireNumber(kPartial, partial, says));
-  }
-  RETORT_ASSIGN_OR_RETURN(partial, scaling->Positive(kPartial, std::nullopt));
-  return SetRotaryDim(*scaling, kPartial, partial, config);
+  RETORT_RETURN_IF_ERROR(CheckOtherNames(keys, names, rope.theta, partial));
+  return nested ? SetRotaryDim(*scaling, kPartial, partial, config)
+                : SetRotaryDim(keys, names.partial, partial, config);
 }
 
 }  // namespace

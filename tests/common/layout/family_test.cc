@@ -170,6 +170,11 @@ TEST(FamilyTest, Load_KeyOfAFamily_ChangesTheMathematics) {
       {"gpt2", R"({"n_inner": 50})", [](const auto& c) { return c.intermediate_size == 50; }},
       {"gpt_neox", R"({"attention_bias": false, "use_parallel_residual": false})",
        [](const auto& c) { return !c.attention.qkv_bias && c.residual == Residual::kPreNorm; }},
+      // As Transformers 5 saves again what Transformers 4 wrote.
+      {"gpt_neox", R"({"rotary_pct": null, "rotary_emb_base": null, "rope_theta": 40,
+                       "partial_rotary_factor": 0.5, "rope_parameters": {"rope_theta": 40,
+                       "rope_type": "default", "partial_rotary_factor": 0.5}})",
+       [](const auto& c) { return c.position.ropes[0].theta == 40 && c.rotary_dim() == 8; }},
       {"opt", R"({"_remove_final_layer_norm": true})",
        [](const auto& c) { return !c.final_norm && c.residual == Residual::kPreNorm; }},
       {"opt with projections", "{}",
