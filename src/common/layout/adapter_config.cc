@@ -28,12 +28,31 @@ constexpr const char* kRefused[] = {
     "velora_config",     "monteclora_config",
 };
 
+// Values of init_lora_weights under which A and B start beside the model. Under every other one
+// (pissa, olora, corda, lora_ga, loftq) the model's own weights were changed to make room for them.
+constexpr absl::string_view kInitsBesideTheModel[] = {"gaussian", "eva", "orthogonal", "mica"};
+
+absl::Status CheckInit(const ConfigKeys& keys) {
+  const Json* init = keys.Find("init_lora_weights");
+  if (init == nullptr || init->is_boolean()) return absl::OkStatus();
+  for (const absl::string_view name : kInitsBesideTheModel) {
+    if (init->is_string() && absl::EqualsIgnoreCase(init->get<std::string>(), name)) {
+      return absl::OkStatus();
+    }
+  }
+  return keys.NotBuilt("init_lora_weights",
+                       "true, false, gaussian, eva, orthogonal or mica, which leave the model's "
+                       "weights alone; save the adapter with PEFT's "
+                       "path_initial_model_for_weight_conversion");
+}
+
 absl::Status RefuseOptions(const ConfigKeys& keys) {
   for (const char* key : kRefused) {
     const Json* value = keys.Find(key);
     if (value != nullptr && value->is_structured() && value->empty()) continue;
     RETORT_RETURN_IF_ERROR(keys.RefuseSet(key));
   }
+  RETORT_RETURN_IF_ERROR(CheckInit(keys));
   RETORT_ASSIGN_OR_RETURN(const std::string type, keys.String("peft_type", std::nullopt));
   if (type != "LORA") return keys.NotBuilt("peft_type", "\"LORA\"");
   RETORT_ASSIGN_OR_RETURN(const std::string bias, keys.String("bias", "none"));

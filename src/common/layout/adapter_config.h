@@ -33,8 +33,8 @@ struct AdapterConfig {
 // Reads `folder`/adapter_config.json. Keys that do not change what is computed (fan_in_fan_out,
 // which says how the base stores a matrix, ...) are passed over. Errors: NOT_FOUND no such file;
 // UNIMPLEMENTED an option that changes the mathematics (rank_pattern, alpha_pattern, use_dora,
-// modules_to_save, bias other than none ...), by name; INVALID_ARGUMENT a key that is missing, of
-// the wrong type or out of bounds, by file and key.
+// modules_to_save, bias other than none, an init_lora_weights that changed the model ...), by name;
+// INVALID_ARGUMENT a key that is missing, of the wrong type or out of bounds, by file and key.
 absl::StatusOr<AdapterConfig> LoadAdapterConfig(const std::string& folder);
 
 // Text of adapter_config.json for an adapter of a model of `base`; LoadAdapterConfig reads back an

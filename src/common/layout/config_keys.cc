@@ -1,6 +1,7 @@
 #include "common/layout/config_keys.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -9,9 +10,8 @@ namespace {
 
 constexpr size_t kMaxShownBytes = 80;
 
-std::string Shown(const Json* value) {
-  if (value == nullptr) return "missing";
-  std::string text = value->dump(-1, ' ', /*ensure_ascii=*/true);
+std::string ShortText(const Json& value) {
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true);
   if (text.size() <= kMaxShownBytes) return text;
   text.resize(kMaxShownBytes - 3);
   return absl::StrCat(text, "...");
@@ -23,10 +23,38 @@ bool IsPositive(const Json& value) {
 
 }  // namespace
 
-const Json* ConfigKeys::Find(const std::string& key) const {
+absl::StatusOr<ConfigKeys> ConfigKeys::WithAliases(absl::Span<const KeyAlias> aliases) const {
+  ConfigKeys keys = *this;
+  keys.aliases_ = aliases;
+  for (const auto& [key, alias] : aliases) {
+    const Json *own = FindExact(key), *other = FindExact(alias);
+    if (own == nullptr || other == nullptr || *own == *other) continue;
+    return Wrong(alias, absl::StrCat("what ", key, " says, ", ShortText(*own),
+                                     ": both name one size; remove the wrong one"));
+  }
+  return keys;
+}
+
+const Json* ConfigKeys::FindExact(const std::string& key) const {
   known_->insert(key);
   const auto it = object_->find(key);
   return it == object_->end() || it->is_null() ? nullptr : &*it;
+}
+
+const Json* ConfigKeys::Find(const std::string& key) const { return FindExact(NameOf(key)); }
+
+std::string ConfigKeys::NameOf(const std::string& key) const {
+  if (FindExact(key) != nullptr) return key;
+  for (const auto& [own, alias] : aliases_) {
+    if (key == own && FindExact(alias) != nullptr) return alias;
+  }
+  return key;
+}
+
+std::string ConfigKeys::Shown(const std::string& key) const {
+  const Json* value = Find(key);
+  if (value != nullptr) return ShortText(*value);
+  return HasNull(key) ? "null" : "missing";
 }
 
 bool ConfigKeys::HasNull(const std::string& key) const {
@@ -35,13 +63,13 @@ bool ConfigKeys::HasNull(const std::string& key) const {
 }
 
 absl::Status ConfigKeys::Wrong(const std::string& key, absl::string_view expected) const {
-  return absl::InvalidArgumentError(
-      absl::StrCat(where_, ": ", key, " is ", Shown(Find(key)), "; expected ", expected));
+  return absl::InvalidArgumentError(absl::StrCat(where_, ": ", Printable(NameOf(key)), " is ",
+                                                 Shown(key), "; expected ", expected));
 }
 
 absl::Status ConfigKeys::NotBuilt(const std::string& key, absl::string_view expected) const {
-  return absl::UnimplementedError(
-      absl::StrCat(where_, ": ", key, " ", Shown(Find(key)), " is not built; expected ", expected));
+  return absl::UnimplementedError(absl::StrCat(where_, ": ", Printable(NameOf(key)), " ",
+                                               Shown(key), " is not built; expected ", expected));
 }
 
 absl::StatusOr<int64_t> ConfigKeys::Int(const std::string& key, std::optional<int64_t> fallback,
@@ -93,6 +121,14 @@ absl::StatusOr<std::optional<ConfigKeys>> ConfigKeys::Object(const std::string& 
   if (value == nullptr) return std::optional<ConfigKeys>();
   if (!value->is_object()) return Wrong(key, "an object");
   return std::optional<ConfigKeys>(ConfigKeys(*value, absl::StrCat(where_, ": ", key)));
+}
+
+absl::Status ConfigKeys::RequireNumber(const std::string& key, double expected,
+                                       absl::string_view other) const {
+  const Json* value = Find(key);
+  if (value == nullptr) return absl::OkStatus();
+  if (value->is_number() && value->get<double>() == expected) return absl::OkStatus();
+  return Wrong(key, absl::StrCat(expected, ", as ", other, " says"));
 }
 
 absl::Status ConfigKeys::RefuseSet(const std::string& key) const {

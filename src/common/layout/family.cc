@@ -14,6 +14,7 @@ constexpr int64_t kMaxVocabulary = 1 << 24;
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxElements = int64_t{1} << 42;
 constexpr int64_t kMaxHeadDim = 1 << 14;
+constexpr char kPartial[] = "partial_rotary_factor";
 
 constexpr const Family* kFamilies[] = {
     &kGemma2Family,  &kGemma3Family, &kGpt2Family, &kGptNeoxFamily, &kGptjFamily,  &kLlamaFamily,
@@ -43,7 +44,10 @@ absl::Status ReadHeads(const ConfigKeys& keys, const SizeKeys& names, const Size
                       absl::StrCat("a divisor of ", names.hidden, " ", c->hidden_size));
   }
   c->head_dim = c->hidden_size / c->num_attention_heads;
-  if (names.head_dim != nullptr) {
+  if (names.head_dim == nullptr) {
+    RETORT_RETURN_IF_ERROR(keys.RequireNumber("head_dim", static_cast<double>(c->head_dim),
+                                              absl::StrCat(names.hidden, " / ", names.heads)));
+  } else {
     const bool fixed = defaults.head_dim > 0 && !keys.HasNull(names.head_dim);
     RETORT_ASSIGN_OR_RETURN(
         c->head_dim,
@@ -57,7 +61,7 @@ absl::Status ReadHeads(const ConfigKeys& keys, const SizeKeys& names, const Size
   return absl::OkStatus();
 }
 
-absl::Status ReadLlama3(const ConfigKeys& keys, RopeConfig* rope) {
+absl::Status ReadLlama3(const ConfigKeys& keys, int64_t positions, RopeConfig* rope) {
   RETORT_ASSIGN_OR_RETURN(rope->factor, keys.Positive("factor", std::nullopt));
   RETORT_ASSIGN_OR_RETURN(rope->low_freq_factor, keys.Positive("low_freq_factor", std::nullopt));
   RETORT_ASSIGN_OR_RETURN(rope->high_freq_factor, keys.Positive("high_freq_factor", std::nullopt));
@@ -66,8 +70,76 @@ absl::Status ReadLlama3(const ConfigKeys& keys, RopeConfig* rope) {
   }
   RETORT_ASSIGN_OR_RETURN(
       rope->original_max_position_embeddings,
-      keys.Int("original_max_position_embeddings", std::nullopt, 1, kMaxPositions));
+      keys.Int("original_max_position_embeddings", positions, 1, kMaxPositions));
   return absl::OkStatus();
+}
+
+// The rotated part of a head. `at`, `key`: where `partial` was said; a null key: nowhere.
+absl::Status SetRotaryDim(const ConfigKeys& at, const char* key, double partial,
+                          ModelConfig* config) {
+  // As Transformers rounds: down.
+  const double rotated = std::min(partial, 2.0) * static_cast<double>(config->head_dim);
+  const int64_t dim = static_cast<int64_t>(rotated);
+  if (partial > 1.0 || dim < 2 || dim % 2 != 0) {
+    return key == nullptr
+               ? at.Wrong("head_dim", "an even number (or hidden_size / num_attention_heads even)")
+               : at.Wrong(key, absl::StrCat("a fraction of at most 1 that makes an even, positive "
+                                            "part of head_dim ",
+                                            config->head_dim));
+  }
+  config->position.rotary_dim = dim == config->head_dim ? 0 : dim;
+  return absl::OkStatus();
+}
+
+// Names that the family has no use for, but that some version of Transformers writes or reads.
+absl::Status CheckOtherNames(const ConfigKeys& keys, const RopeKeys& names, double theta,
+                             double partial) {
+  if (absl::string_view(names.theta) != "rope_theta") {
+    RETORT_RETURN_IF_ERROR(keys.RequireNumber("rope_theta", theta, names.theta));
+  }
+  if (names.partial == nullptr) return keys.RequireNumber(kPartial, partial, "this model_type");
+  if (absl::string_view(names.partial) == kPartial) return absl::OkStatus();
+  return keys.RequireNumber(kPartial, partial, names.partial);
+}
+
+// What `scaling` says of the one table of a model. `keys`: the top level.
+absl::Status ReadScaledTable(const ConfigKeys& keys, const ConfigKeys& scaling,
+                             const ModelConfig& config, RopeConfig* rope) {
+  constexpr char kOriginal[] = "original_max_position_embeddings";
+  for (const auto& [key, value] : scaling.object().items()) {
+    if (value.is_object()) return scaling.NotBuilt(key, "one table for all layers");
+  }
+  RETORT_ASSIGN_OR_RETURN(rope->theta, scaling.Positive("rope_theta", rope->theta));
+  RETORT_ASSIGN_OR_RETURN(const int64_t positions,
+                          keys.Int(kOriginal, config.max_position_embeddings, 1, kMaxPositions));
+  RETORT_RETURN_IF_ERROR(ReadRopeScaling(scaling, positions, rope));
+  if (rope->type != RopeType::kLlama3 || keys.Find(kOriginal) == nullptr) return absl::OkStatus();
+  return scaling.RequireNumber(kOriginal, static_cast<double>(positions), "the top level");
+}
+
+// The one table of a model and its rotary_dim, from the top level and `scaling`.
+absl::Status ReadTable(const ConfigKeys& keys, const RopeKeys& names,
+                       const std::optional<ConfigKeys>& scaling, ModelConfig* config) {
+  RopeConfig& rope = config->position.ropes[0];
+  rope = RopeConfig();
+  RETORT_ASSIGN_OR_RETURN(rope.theta, keys.Positive(names.theta, names.default_theta));
+  double partial = names.default_partial;
+  if (names.partial != nullptr) {
+    RETORT_ASSIGN_OR_RETURN(partial, keys.Positive(names.partial, partial));
+  }
+  const bool nested = scaling.has_value() && scaling->Find(kPartial) != nullptr;
+  if (scaling.has_value()) {
+    RETORT_RETURN_IF_ERROR(ReadScaledTable(keys, *scaling, *config, &rope));
+  }
+  if (nested && names.partial == nullptr) {
+    RETORT_RETURN_IF_ERROR(scaling->RequireNumber(kPartial, partial, "this model_type"));
+  }
+  if (nested) {
+    RETORT_ASSIGN_OR_RETURN(partial, scaling->Positive(kPartial, std::nullopt));
+  }
+  RETORT_RETURN_IF_ERROR(CheckOtherNames(keys, names, rope.theta, partial));
+  return nested ? SetRotaryDim(*scaling, kPartial, partial, config)
+                : SetRotaryDim(keys, names.partial, partial, config);
 }
 
 }  // namespace
@@ -95,12 +167,15 @@ absl::Status ReadSizes(const ConfigKeys& keys, const SizeKeys& names, const Size
   RETORT_ASSIGN_OR_RETURN(c->max_position_embeddings,
                           keys.Int(names.positions, defaults.positions, 1, kMaxPositions));
   const int64_t width = c->hidden_size + c->num_attention_heads * c->head_dim;
-  if (c->vocab_size + c->max_position_embeddings > kMaxElements / 4 / c->hidden_size ||
-      c->num_hidden_layers > kMaxElements / 4 / (width + c->intermediate_size) / c->hidden_size) {
-    return absl::InvalidArgumentError(absl::StrCat(keys.where(), ": more than ", kMaxElements,
-                                                   " parameters; expected a smaller model"));
-  }
-  return absl::OkStatus();
+  RETORT_RETURN_IF_ERROR(
+      CheckElements(keys, c->vocab_size + c->max_position_embeddings, c->hidden_size));
+  return CheckElements(keys, c->num_hidden_layers * (width + c->intermediate_size), c->hidden_size);
+}
+
+absl::Status CheckElements(const ConfigKeys& keys, int64_t rows, int64_t width) {
+  if (rows <= kMaxElements / 4 / width) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(keys.where(), ": more than ", kMaxElements,
+                                                 " parameters; expected a smaller model"));
 }
 
 void WriteSizes(const ModelConfig& c, const SizeKeys& names, Json* json) {
@@ -123,7 +198,7 @@ absl::Status CheckActivation(const ConfigKeys& keys, const char* key,
   return keys.NotBuilt(key, absl::StrCat("\"", names[0], "\""));
 }
 
-absl::Status ReadRopeScaling(const ConfigKeys& scaling, RopeConfig* rope) {
+absl::Status ReadRopeScaling(const ConfigKeys& scaling, int64_t positions, RopeConfig* rope) {
   RETORT_ASSIGN_OR_RETURN(const std::string old_name, scaling.String("type", "default"));
   RETORT_ASSIGN_OR_RETURN(const std::string type, scaling.String("rope_type", old_name));
   if (type == "default") return absl::OkStatus();
@@ -134,51 +209,35 @@ absl::Status ReadRopeScaling(const ConfigKeys& scaling, RopeConfig* rope) {
   }
   if (type == "llama3") {
     rope->type = RopeType::kLlama3;
-    return ReadLlama3(scaling, rope);
+    return ReadLlama3(scaling, positions, rope);
   }
   return scaling.NotBuilt(scaling.Find("rope_type") != nullptr ? "rope_type" : "type",
                           "default, linear or llama3");
 }
 
+absl::StatusOr<std::optional<ConfigKeys>> RopeObject(const ConfigKeys& keys,
+                                                     const std::string& key) {
+  RETORT_ASSIGN_OR_RETURN(std::optional<ConfigKeys> object, keys.Object(key));
+  if (object.has_value() && object->object().empty()) object.reset();
+  return object;
+}
+
+absl::Status RopesDisagree(const ConfigKeys& keys) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(keys.where(),
+                   ": rope_scaling and rope_parameters disagree; expected the same rope from both, "
+                   "as Transformers 4 reads the one and Transformers 5 the other; remove the wrong "
+                   "one"));
+}
+
 absl::Status ReadRope(const ConfigKeys& keys, const RopeKeys& names, ModelConfig* config) {
-  RopeConfig& rope = config->position.ropes[0];
-  RETORT_ASSIGN_OR_RETURN(rope.theta, keys.Positive(names.theta, names.default_theta));
-  double partial = names.default_partial;
-  if (names.partial != nullptr) {
-    RETORT_ASSIGN_OR_RETURN(partial, keys.Positive(names.partial, partial));
-  }
-  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v5, keys.Object("rope_parameters"));
-  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v4, keys.Object("rope_scaling"));
-  const char* partial_key = names.partial;
-  const ConfigKeys* partial_at = &keys;
-  if (v5.has_value() || v4.has_value()) {
-    const ConfigKeys& scaling = v5.has_value() ? *v5 : *v4;
-    RETORT_ASSIGN_OR_RETURN(rope.theta, scaling.Positive("rope_theta", rope.theta));
-    if (scaling.Find("partial_rotary_factor") != nullptr) {
-      RETORT_ASSIGN_OR_RETURN(partial, scaling.Positive("partial_rotary_factor", std::nullopt));
-      partial_key = "partial_rotary_factor";
-      partial_at = &scaling;
-      if (names.partial == nullptr && partial != 1.0) {
-        return scaling.Wrong(partial_key, "1 for this model_type");
-      }
-    }
-    RETORT_RETURN_IF_ERROR(ReadRopeScaling(scaling, &rope));
-  }
-  // As Transformers rounds: down.
-  const double rotated = std::min(partial, 2.0) * static_cast<double>(config->head_dim);
-  const int64_t dim = static_cast<int64_t>(rotated);
-  if (partial > 1.0 || dim < 2 || dim % 2 != 0) {
-    return partial_key == nullptr
-               ? partial_at->Wrong("head_dim",
-                                   "an even number (or hidden_size / "
-                                   "num_attention_heads even)")
-               : partial_at->Wrong(partial_key,
-                                   absl::StrCat("a fraction of at most 1 that makes an even, "
-                                                "positive part of head_dim ",
-                                                config->head_dim));
-  }
-  config->position.rotary_dim = dim == config->head_dim ? 0 : dim;
-  return absl::OkStatus();
+  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v4, RopeObject(keys, "rope_scaling"));
+  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v5, RopeObject(keys, "rope_parameters"));
+  RETORT_RETURN_IF_ERROR(ReadTable(keys, names, v5.has_value() ? v5 : v4, config));
+  if (!v4.has_value() || !v5.has_value()) return absl::OkStatus();
+  ModelConfig other = *config;
+  RETORT_RETURN_IF_ERROR(ReadTable(keys, names, v4, &other));
+  return other.position == config->position ? absl::OkStatus() : RopesDisagree(keys);
 }
 
 Json RopeScalingJson(const RopeConfig& rope) {

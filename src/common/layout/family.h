@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,8 @@ struct SizeDefaults {
 
 absl::Status ReadSizes(const ConfigKeys& keys, const SizeKeys& names, const SizeDefaults& defaults,
                        ModelConfig* config);
+// A matrix, or some of one width together, within the bound on parameters.
+absl::Status CheckElements(const ConfigKeys& keys, int64_t rows, int64_t width);
 void WriteSizes(const ModelConfig& config, const SizeKeys& names, Json* json);
 
 // The activation must be `names[0]` or one of its other names; missing means names[0].
@@ -103,15 +106,22 @@ absl::Status CheckActivation(const ConfigKeys& keys, const char* key,
 struct RopeKeys {
   const char* theta = "rope_theta";
   double default_theta = 10000.0;
-  const char* partial = nullptr;  // Null: the whole head is rotated.
+  const char* partial = nullptr;  // Null: the whole head is rotated, whatever a key says.
   double default_partial = 1.0;
 };
 
 // Transformers 4: theta and rope_scaling beside each other. Transformers 5: both in
-// rope_parameters. Sets position.ropes to one table and position.rotary_dim.
+// rope_parameters. Where a file has both they must say the same: each library reads another one.
+// Sets position.ropes to one table and position.rotary_dim.
 absl::Status ReadRope(const ConfigKeys& keys, const RopeKeys& names, ModelConfig* config);
-// Type, factor and so on of one table: what rope_scaling or rope_parameters holds.
-absl::Status ReadRopeScaling(const ConfigKeys& scaling, RopeConfig* rope);
+// Type, factor and so on of one table: what rope_scaling or rope_parameters holds. `positions`:
+// what kLlama3 scales from where the table does not say.
+absl::Status ReadRopeScaling(const ConfigKeys& scaling, int64_t positions, RopeConfig* rope);
+// The object, or nullopt if it is missing or empty, which says nothing.
+absl::StatusOr<std::optional<ConfigKeys>> RopeObject(const ConfigKeys& keys,
+                                                     const std::string& key);
+// INVALID_ARGUMENT: rope_scaling and rope_parameters disagree.
+absl::Status RopesDisagree(const ConfigKeys& keys);
 // Both styles.
 void WriteRope(const ModelConfig& config, const RopeKeys& names, Json* json);
 Json RopeScalingJson(const RopeConfig& rope);

@@ -27,6 +27,7 @@ constexpr const char* kRefused[] = {
     "is_encoder_decoder",  "use_bidirectional_attention",
     "num_experts",         "num_local_experts",
     "logit_scale",         "residual_multiplier",
+    "per_layer_config",    "transformers_weights",
 };
 
 // Keys that change nothing that is computed here: training settings, labels of files, caches.
@@ -175,6 +176,7 @@ absl::Status ReadTokens(const ConfigKeys& keys, const std::string& folder, Model
 absl::StatusOr<ModelConfig> ReadConfig(const ConfigKeys& keys, const std::string& folder) {
   RETORT_ASSIGN_OR_RETURN(const Family* family, ReadFamily(keys));
   for (const char* key : kRefused) RETORT_RETURN_IF_ERROR(keys.RefuseSet(key));
+  RETORT_RETURN_IF_ERROR(keys.RequireBool("is_causal", true));
   ModelConfig config;
   config.model_type = family->model_type;
   RETORT_RETURN_IF_ERROR(ReadTask(keys, &config));

@@ -238,8 +238,12 @@ void AddIgnored(const ModelConfig& config, const TensorNames& names, const std::
   for (const char* suffix : names.ignored) {
     layout->ignored_suffixes.push_back(absl::StrCat(".", suffix));
   }
-  const bool head = config.task == Task::kCausalLm && !config.tie_word_embeddings;
-  if (!head) layout->ignored_names.push_back(absl::StrCat(names.head, ".weight"));
+  const std::string head = absl::StrCat(names.head, ".weight");
+  if (config.task != Task::kCausalLm) {
+    layout->ignored_names.push_back(head);
+  } else if (config.tie_word_embeddings) {
+    layout->tied_head = head;
+  }
 }
 
 }  // namespace

@@ -109,6 +109,9 @@ struct ParameterLayout {
   ParameterRange value_head;  // Empty without one.
   // Files may leave this prefix out of every name that has it (GPT-2's "transformer.").
   std::string base_prefix;
+  // What a file may hold a second time, under the head's name: the embedding of tied weights.
+  // Empty: not tied.
+  std::string tied_head;
   // What files may hold besides: whole names, and names PREFIX N SUFFIX with any layer N.
   std::vector<std::string> ignored_names;
   std::string ignored_prefix;
@@ -118,7 +121,7 @@ struct ParameterLayout {
   // Null if there is no entry of that name (or role and layer).
   const ParameterEntry* Find(absl::string_view name) const;
   const ParameterEntry* Find(ParameterRole role, int64_t layer = -1) const;
-  // True of a file's tensor that carries nothing: a copy of tied weights, a buffer.
+  // True of a file's tensor that carries nothing here: a buffer, a reward model's old head.
   bool MayIgnore(absl::string_view name) const;
 };
 

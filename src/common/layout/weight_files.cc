@@ -1,5 +1,7 @@
 #include "common/layout/weight_files.h"
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 #include <utility>
@@ -19,6 +21,7 @@ namespace {
 
 constexpr int64_t kMaxIndexBytes = int64_t{32} << 20;
 constexpr size_t kMaxShards = 4096;
+constexpr int64_t kComparedBytes = 1 << 20;  // At once.
 constexpr char kSingleFile[] = "model.safetensors";
 constexpr char kAdapterFile[] = "adapter_model.safetensors";
 constexpr char kIndexFile[] = "model.safetensors.index.json";
@@ -136,6 +139,41 @@ Places::iterator FindPart(const std::string& name, const std::string& base_prefi
   return places->find(std::string(bare));
 }
 
+absl::StatusOr<bool> SameBytes(const Place& a, const Place& b) {
+  if (a.entry->dtype != b.entry->dtype || a.entry->shape != b.entry->shape) return false;
+  const int64_t bytes = a.entry->end - a.entry->begin;
+  std::vector<char> left(std::min(bytes, kComparedBytes)), right(left.size());
+  for (int64_t done = 0; done < bytes;) {
+    const int64_t part = std::min<int64_t>(left.size(), bytes - done);
+    RETORT_RETURN_IF_ERROR(
+        ReadAt(a.file->fd.get(), a.file->path, a.entry->begin + done, part, left.data()));
+    RETORT_RETURN_IF_ERROR(
+        ReadAt(b.file->fd.get(), b.file->path, b.entry->begin + done, part, right.data()));
+    if (std::memcmp(left.data(), right.data(), part) != 0) return false;
+    done += part;
+  }
+  return true;
+}
+
+// Takes the second copy of tied weights from `places`. One that differs is a head of its own:
+// Transformers 5 computes with it, Transformers 4 does not.
+absl::Status TakeTiedHead(const ParameterLayout& layout, const LocatedTensor& embedding,
+                          Places* places) {
+  const auto head = places->find(layout.tied_head);
+  if (head == places->end()) return absl::OkStatus();
+  RETORT_ASSIGN_OR_RETURN(const bool same,
+                          SameBytes({embedding.file, embedding.entry}, head->second));
+  if (!same) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(head->second.file->path, ": tensor ", layout.tied_head, " differs from ",
+                     embedding.entry->name,
+                     ", although config.json ties them; expected equal bytes; set "
+                     "tie_word_embeddings to false to use both, or remove the tensor"));
+  }
+  places->erase(head);
+  return absl::OkStatus();
+}
+
 absl::Status CheckRest(const Places& rest, const ParameterLayout& layout,
                        const std::string& config) {
   const bool value_head = layout.value_head.size() > 0;
@@ -175,6 +213,9 @@ absl::StatusOr<ResolvedWeights> Resolve(const std::string& folder, const FileLis
       resolved.tensors.push_back({part, at->second.file, at->second.entry});
       places.erase(at);
     }
+  }
+  if (!layout.tied_head.empty()) {  // The embedding is the first of every model's tensors.
+    RETORT_RETURN_IF_ERROR(TakeTiedHead(layout, resolved.tensors[0], &places));
   }
   RETORT_RETURN_IF_ERROR(CheckRest(places, layout, config));
   return resolved;

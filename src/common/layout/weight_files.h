@@ -1,5 +1,5 @@
 // Which tensor of which file of a Hugging Face folder fills which part of a layout: everything that
-// can be said about weights without reading them.
+// can be said about weights without computing with them.
 #pragma once
 
 #include <string>
@@ -33,10 +33,10 @@ struct ResolvedWeights {
 
 // Opens `folder`/model.safetensors, or the shards that model.safetensors.index.json names, and
 // matches their headers with `layout`: every tensor must be there with its shape, as F32, BF16 or
-// F16, and nothing else may be, except what ParameterLayout::MayIgnore names, and the value head:
-// without one in the layout its tensors are ignored, with one they may be missing. Errors:
-// NOT_FOUND no weights, or only pickled ones; INVALID_ARGUMENT, DATA_LOSS: one line naming file and
-// tensor.
+// F16, and nothing else may be, except what ParameterLayout::MayIgnore names, a second copy of tied
+// weights, which is compared byte by byte, and the value head: without one in the layout its
+// tensors are ignored, with one they may be missing. Errors: NOT_FOUND no weights, or only pickled
+// ones; INVALID_ARGUMENT, DATA_LOSS: one line naming file and tensor.
 absl::StatusOr<ResolvedWeights> ResolveWeights(const std::string& folder,
                                                const ParameterLayout& layout);
 

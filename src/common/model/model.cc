@@ -207,7 +207,7 @@ at::Tensor Model::Embed(const PackedBatch& batch) const {
                  .to(at::kFloat);
 }
 
-at::Tensor Model::Hidden(const PackedBatch& batch) const {
+at::Tensor Model::Hidden(const PackedBatch& batch, const std::function<bool()>& wanted) const {
   int64_t longest = 0;
   for (int64_t s = 0; s < batch.segments(); ++s) {
     longest = std::max(longest, batch.offsets[s + 1] - batch.offsets[s]);
@@ -218,7 +218,10 @@ at::Tensor Model::Hidden(const PackedBatch& batch) const {
     RETORT_CHECK(positions[i] >= 0 && positions[i] < longest) << "position " << positions[i];
   }
   at::Tensor x = Embed(batch);
-  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) x = Layer(i, x, batch);
+  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
+    if (wanted != nullptr && !wanted()) return {};
+    x = Layer(i, x, batch);
+  }
   if (config_.final_norm) x = Norm(final_norm_, x);
   return project_out_.weight.defined() ? Linear(x, project_out_) : x;
 }

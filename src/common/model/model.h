@@ -2,6 +2,7 @@
 // layout::ModelConfig says, whatever the family.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -64,8 +65,9 @@ class Model {
 
   // What the head multiplies: last hidden states, after the final norm and the projection out, if
   // the model has them. [N, E]; differentiable if gradients are attached and grad mode is on. Ids
-  // must be in [0, vocab_size), positions in [0, max_position_embeddings).
-  at::Tensor Hidden(const PackedBatch& batch) const;
+  // must be in [0, vocab_size), positions in [0, max_position_embeddings). `wanted`, if any, is
+  // asked before every layer; when it says no the result is an undefined tensor.
+  at::Tensor Hidden(const PackedBatch& batch, const std::function<bool()>& wanted = nullptr) const;
 
   // log softmax(logits / temperature)[target] and the entropy of that distribution, per row of
   // `hidden` [M, E]; targets [M] int64. Ids outside of the mask have probability 0. Both outputs

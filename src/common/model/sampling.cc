@@ -34,15 +34,14 @@ absl::Status CheckIds(const char* field, absl::Span<const int64_t> ids, int64_t 
 
 }  // namespace
 
+absl::Status ValidateScale(const char* field, double value) {
+  if (value >= kMinScale && value <= kMaxScale) return absl::OkStatus();  // NaN is not.
+  return OutOfRange(field, value, "a number from 1e-6 to 1e6");
+}
+
 absl::Status ValidateFilter(const FilterOptions& options) {
-  // Written so that NaN is refused.
-  if (!(options.repetition_penalty > 0) || std::isinf(options.repetition_penalty)) {
-    return OutOfRange("repetition_penalty", options.repetition_penalty, "a number above 0");
-  }
-  if (!(options.temperature > 0) || std::isinf(options.temperature)) {
-    return OutOfRange("temperature", options.temperature,
-                      "a number above 0; use greedy for the limit 0");
-  }
+  RETORT_RETURN_IF_ERROR(ValidateScale("repetition_penalty", options.repetition_penalty));
+  RETORT_RETURN_IF_ERROR(ValidateScale("temperature", options.temperature));
   if (options.top_k < 0) return OutOfRange("top_k", options.top_k, "0 (all) or more");
   if (!(options.top_p > 0 && options.top_p <= 1)) {
     return OutOfRange("top_p", options.top_p, "a number in (0, 1]");

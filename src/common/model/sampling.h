@@ -10,12 +10,18 @@
 
 namespace retort::model {
 
+// What a temperature and a repetition penalty may be: beyond it quotients of logits leave fp32.
+inline constexpr double kMinScale = 1e-6, kMaxScale = 1e6;
+
+// INVALID_ARGUMENT, naming `field`, unless `value` is in [kMinScale, kMaxScale].
+absl::Status ValidateScale(const char* field, double value);
+
 // Neutral values do nothing. Order: ids that do not exist, repetition_penalty, bad_words,
 // min_new_tokens; then temperature, top_k, top_p, min_p.
 struct FilterOptions {
   double repetition_penalty =
-      1.0;  // > 0. Each distinct context id once: logit < 0 ? logit * r : logit / r.
-  double temperature = 1.0;  // > 0.
+      1.0;  // ValidateScale. Each distinct context id once: logit < 0 ? logit * r : logit / r.
+  double temperature = 1.0;  // ValidateScale.
   int64_t top_k = 0;         // 0: all. Drops logits strictly below the k-th largest; ties stay.
   double top_p = 1.0;  // (0, 1]. Ascending, drops while the cumulative probability <= 1 - top_p.
   double min_p = 0.0;  // [0, 1]. Drops probabilities (after top_p) < min_p x largest.

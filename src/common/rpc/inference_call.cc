@@ -32,9 +32,13 @@ void InferenceCall::Accepted(bool ok) {
     }
     if (closing_) return;  // The service ends just now.
     Begin();               // The announcement below, which must find this alive.
-    announced_ = true;
   }
-  shared_->sink(Arrival());
+  const absl::Status taken = shared_->sink(Arrival());
+  {
+    MutexLock lock(&mutex_);
+    announced_ = taken.ok();
+    if (!taken.ok() && !closing_) CloseLocked(taken);
+  }
   Ended(true);
 }
 
@@ -84,7 +88,7 @@ void InferenceCall::Ended(bool) {
     if (--in_flight_ > 0) return;
     announced = announced_;
   }
-  if (announced) shared_->sink(CallEnded{id_});
+  if (announced) shared_->sink(CallEnded{id_}).IgnoreError();
   OpenCalls& calls = shared_->calls;
   calls.Forget(id_);
   delete this;
@@ -101,7 +105,7 @@ InferenceEvent GenerateCall::Arrival() {
 }
 
 absl::Status GenerateCall::Send(const v1::GenerateEvent& event) {
-  const auto bytes = static_cast<int64_t>(event.ByteSizeLong());
+  const auto bytes = static_cast<int64_t>(event.SpaceUsedLong());
   MutexLock lock(&mutex_);
   if (closing_) return IsOver();
   if (buffered_bytes_ + bytes > shared_->options.max_buffered_bytes) {

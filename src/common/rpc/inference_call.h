@@ -20,12 +20,12 @@ namespace retort::rpc::internal {
 
 // What all calls of a service use; outlives them.
 struct InferenceContext {
-  InferenceContext(const AccessToken& token, std::function<void(InferenceEvent)> event_sink,
+  InferenceContext(const AccessToken& token, std::function<absl::Status(InferenceEvent)> event_sink,
                    const InferenceServiceOptions& service_options)
       : verifier(token), sink(std::move(event_sink)), options(service_options) {}
 
   const TokenVerifier verifier;
-  const std::function<void(InferenceEvent)> sink;
+  const std::function<absl::Status(InferenceEvent)> sink;
   const InferenceServiceOptions options;
   v1::InferenceService::AsyncService service;
   OpenCalls calls;

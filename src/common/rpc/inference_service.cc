@@ -15,7 +15,7 @@ using internal::ScoreCall;
 
 class InferenceServiceImpl : public InferenceService {
  public:
-  InferenceServiceImpl(const AccessToken& token, std::function<void(InferenceEvent)> sink,
+  InferenceServiceImpl(const AccessToken& token, std::function<absl::Status(InferenceEvent)> sink,
                        const InferenceServiceOptions& options)
       : shared_(token, std::move(sink), options) {}
 
@@ -52,9 +52,9 @@ class InferenceServiceImpl : public InferenceService {
 
 }  // namespace
 
-std::unique_ptr<InferenceService> InferenceService::Make(const AccessToken& token,
-                                                         std::function<void(InferenceEvent)> sink,
-                                                         const InferenceServiceOptions& options) {
+std::unique_ptr<InferenceService> InferenceService::Make(
+    const AccessToken& token, std::function<absl::Status(InferenceEvent)> sink,
+    const InferenceServiceOptions& options) {
   RETORT_CHECK(sink != nullptr);
   return std::make_unique<InferenceServiceImpl>(token, std::move(sink), options);
 }

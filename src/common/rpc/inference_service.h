@@ -36,17 +36,20 @@ struct CallEnded {
 using InferenceEvent = std::variant<GenerateCalled, ScoreCalled, CallEnded>;
 
 struct InferenceServiceOptions {
-  int max_calls = 1024;                  // Open at once; more are refused with RESOURCE_EXHAUSTED.
-  int64_t max_buffered_bytes = 4 << 20;  // Per call, sent but not yet taken by the network.
+  int max_calls = 1024;  // Open at once; more are refused with RESOURCE_EXHAUSTED.
+  // Of memory per call, sent but not yet taken by the network.
+  int64_t max_buffered_bytes = 8 << 20;
 };
 
 // Thread-safe.
 class InferenceService : public Service {
  public:
   // `sink` is called on the server's thread, events of one call in order; it must be thread-safe,
-  // quick, and may answer at once. It is not called after the server was shut down.
+  // quick, and may answer at once. A call whose first event it refuses ends with that error and is
+  // no longer spoken of; what it says of a CallEnded is passed over. It is not called after the
+  // server was shut down.
   static std::unique_ptr<InferenceService> Make(const AccessToken& token,
-                                                std::function<void(InferenceEvent)> sink,
+                                                std::function<absl::Status(InferenceEvent)> sink,
                                                 const InferenceServiceOptions& options = {});
 
   // Queues an event of a Generate call and returns. NOT_FOUND the call is over;

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/status_macros.h"
+#include "common/model/sampling.h"
 #include "common/text/assistant_tokens.h"
 
 namespace retort::worker {
@@ -24,6 +25,12 @@ text::ChatInput InputOf(const v1::Chat& chat, bool add_generation_prompt) {
           .add_generation_prompt = add_generation_prompt,
           .variables = {},
           .now = absl::ToCivilSecond(absl::Now(), absl::UTCTimeZone())};
+}
+
+absl::Status CheckClient(const std::string& client) {
+  if (static_cast<int64_t>(client.size()) <= kMaxClientBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("client has ", client.size(), " bytes; at most ",
+                                                 kMaxClientBytes, " are taken"));
 }
 
 SamplingChoice ChoiceOf(const v1::SamplingParameters& asked) {
@@ -169,6 +176,7 @@ absl::Status RequestReader::ReadSampling(const v1::SamplingParameters& asked,
 }
 
 absl::StatusOr<GenerateWork> RequestReader::Read(const v1::GenerateRequest& request) const {
+  RETORT_RETURN_IF_ERROR(CheckClient(request.client()));
   GenerateWork work;
   RETORT_ASSIGN_OR_RETURN(work.prompt, ReadPrompt(request.prompt()));
   if (work.prompt.empty()) {
@@ -184,6 +192,7 @@ absl::StatusOr<GenerateWork> RequestReader::Read(const v1::GenerateRequest& requ
 }
 
 absl::StatusOr<ScoreWork> RequestReader::Read(const v1::ScoreRequest& request) const {
+  RETORT_RETURN_IF_ERROR(CheckClient(request.client()));
   absl::StatusOr<ScoreWork> work =
       request.prompt().has_chat() ? ReadChatScore(request) : ReadScored(request);
   if (!work.ok()) return work;
@@ -195,11 +204,8 @@ absl::StatusOr<ScoreWork> RequestReader::Read(const v1::ScoreRequest& request) c
   if (std::find(work->mask.begin(), work->mask.end(), true) == work->mask.end()) {
     return absl::InvalidArgumentError("prompt.chat has no assistant message; nothing is scored");
   }
-  if (!(request.temperature() >= 0 && request.temperature() <= 1e6)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("temperature is ", request.temperature(), "; expected 0 (for 1) or more"));
-  }
   work->temperature = request.temperature() == 0 ? 1 : request.temperature();
+  RETORT_RETURN_IF_ERROR(model::ValidateScale("temperature", work->temperature));
   RETORT_RETURN_IF_ERROR(CheckTopLogProbs(request.top_log_probs(), model_));
   work->top_log_probs = request.top_log_probs();
   return work;

@@ -18,6 +18,7 @@ namespace retort::worker {
 inline constexpr int64_t kMaxPromptBytes = 4 << 20;
 inline constexpr int64_t kMaxRequestTokens = 1 << 20;
 inline constexpr int64_t kMaxStopTokenIds = 64;
+inline constexpr int64_t kMaxClientBytes = 128;
 
 struct GenerateWork {
   std::vector<int64_t> prompt;

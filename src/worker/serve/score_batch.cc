@@ -59,15 +59,19 @@ v1::ScoreResponse ResponseOf(const ScoreWork& work, const std::vector<int64_t>& 
 }  // namespace
 
 absl::StatusOr<std::vector<v1::ScoreResponse>> ScoreBatch(const LoadedModel& model,
-                                                          absl::Span<const ScoreWork> works) {
-  return tensor::CatchTorch([&] {
+                                                          absl::Span<const ScoreWork> works,
+                                                          const std::function<bool()>& wanted) {
+  return tensor::CatchTorch([&]() -> absl::StatusOr<std::vector<v1::ScoreResponse>> {
     const at::NoGradGuard no_grad;
     std::vector<std::vector<int64_t>> sequences;
     for (const ScoreWork& work : works) sequences.push_back(work.ids);
     const model::PackedBatch batch = model::Pack(sequences);
-    const at::Tensor hidden = model.model.Hidden(batch);
+    const at::Tensor hidden = model.model.Hidden(batch, wanted);
+    const absl::Status unwanted = absl::CancelledError("nobody waits for these scores any more");
+    if (!hidden.defined()) return unwanted;
     std::vector<v1::ScoreResponse> responses;
     for (size_t i = 0; i < works.size(); ++i) {
+      if (!wanted()) return unwanted;
       const int64_t begin = batch.offsets[i];
       const std::vector<int64_t> positions = ScoredPositions(works[i]);
       const at::Tensor own = hidden.narrow(0, begin, batch.offsets[i + 1] - begin);

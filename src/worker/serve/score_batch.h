@@ -1,6 +1,7 @@
 // Log-probs of given tokens, for several Score calls in one forward.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,8 +13,10 @@
 namespace retort::worker {
 
 // One response a work, in order. What else is in the batch changes a log-prob by rounding only
-// (1e-5). Errors: what CatchTorch gives.
+// (1e-5). `wanted` is asked before every layer and every work's head. Errors: CANCELLED it said no;
+// what CatchTorch gives.
 absl::StatusOr<std::vector<v1::ScoreResponse>> ScoreBatch(const LoadedModel& model,
-                                                          absl::Span<const ScoreWork> works);
+                                                          absl::Span<const ScoreWork> works,
+                                                          const std::function<bool()>& wanted);
 
 }  // namespace retort::worker

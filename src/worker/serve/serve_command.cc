@@ -67,7 +67,7 @@ absl::StatusOr<int> ServeCommand(const ServeOptions& options, std::ostream& out)
       ServingLoop::Make(model, defaults,
                         ServingOptionsOf(options, model.model.config().max_position_embeddings)));
   const std::unique_ptr<rpc::InferenceService> service = rpc::InferenceService::Make(
-      token, [&loop](rpc::InferenceEvent event) { loop->Push(std::move(event)); });
+      token, [&loop](rpc::InferenceEvent event) { return loop->Push(std::move(event)); });
   CatchStopSignals();
   RETORT_ASSIGN_OR_RETURN(
       const std::unique_ptr<rpc::Server> server,

@@ -38,6 +38,7 @@ ServingLoop::ServingLoop(const LoadedModel& model, const layout::GenerationDefau
       reader_(model, defaults),
       options_(options),
       engine_(std::move(engine)),
+      inbox_(options.waiting.bytes),
       line_(options.waiting) {}
 
 absl::Status ServingLoop::Run(rpc::InferenceService* service, const std::function<bool()>& stop) {
@@ -59,14 +60,14 @@ absl::Status ServingLoop::Run(rpc::InferenceService* service, const std::functio
 void ServingLoop::TakeEvents() {
   const bool was_idle = idle();
   std::optional<rpc::InferenceEvent> event =
-      queue_.Pop(was_idle ? kIdleTick : absl::ZeroDuration());
+      inbox_.Pop(was_idle ? kIdleTick : absl::ZeroDuration());
   const absl::Duration began = Clock::Real()->Now();
   while (event.has_value()) {
     std::visit([this](const auto& e) { On(e); }, *event);
     const absl::Duration spent = Clock::Real()->Now() - began;
     if (spent > std::max(kEventTime, options_.max_wait)) return;
     const absl::Duration left = was_idle ? options_.max_wait - spent : absl::ZeroDuration();
-    event = queue_.Pop(std::max(left, absl::ZeroDuration()));
+    event = inbox_.Pop(std::max(left, absl::ZeroDuration()));
   }
 }
 
@@ -163,7 +164,11 @@ absl::Status ServingLoop::ComputeScores() {
   std::vector<Scoring> scores = std::exchange(scores_, {});
   std::vector<ScoreWork> works;
   for (Scoring& scoring : scores) works.push_back(std::move(scoring.work));
-  const auto responses = ScoreBatch(model_, works);
+  const auto responses = ScoreBatch(model_, works, [&] {
+    return std::any_of(scores.begin(), scores.end(),
+                       [this](const Scoring& scoring) { return !inbox_.Ended(scoring.call); });
+  });
+  if (absl::IsCancelled(responses.status())) return absl::OkStatus();
   for (size_t i = 0; i < scores.size(); ++i) {
     if (!responses.ok()) {
       service_->Finish(scores[i].call, responses.status());

@@ -13,8 +13,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/model/engine.h"
-#include "common/rpc/event_queue.h"
 #include "common/rpc/inference_service.h"
+#include "worker/serve/call_inbox.h"
 #include "worker/serve/request_reader.h"
 #include "worker/serve/served_generation.h"
 #include "worker/serve/waiting_line.h"
@@ -39,8 +39,9 @@ class ServingLoop {
       const LoadedModel& model, const layout::GenerationDefaults& defaults,
       const ServingOptions& options);
 
-  // From any thread: the sink of `service`.
-  void Push(rpc::InferenceEvent event) { queue_.Push(std::move(event)); }
+  // From any thread: the sink of `service`. RESOURCE_EXHAUSTED: too much has arrived and was not
+  // looked at yet.
+  absl::Status Push(rpc::InferenceEvent event) { return inbox_.Push(std::move(event)); }
 
   // Serves until `stop`, which is asked at least every 100 ms, says so. An error: the engine cannot
   // go on; every open call was ended with it.
@@ -83,7 +84,7 @@ class ServingLoop {
   const ServingOptions options_;
   std::unique_ptr<model::Engine> engine_;
   rpc::InferenceService* service_ = nullptr;
-  rpc::EventQueue<rpc::InferenceEvent> queue_;
+  CallInbox inbox_;
   WaitingLine<Waiting> line_;
   absl::flat_hash_map<model::RequestId, Active> active_;
   absl::flat_hash_map<rpc::InferenceCallId, model::RequestId> request_of_;

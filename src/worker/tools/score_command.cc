@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/text_argument.h"
 #include "common/base/write_output.h"
+#include "common/model/sampling.h"
 #include "common/tensor/aten.h"
 #include "common/tensor/torch_process.h"
 #include "nlohmann/json.hpp"
@@ -31,10 +32,7 @@ struct Scored {
 };
 
 absl::StatusOr<Texts> ReadTexts(const ScoreOptions& options) {
-  if (!(options.temperature > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("temperature is ", options.temperature, "; expected a number above 0"));
-  }
+  RETORT_RETURN_IF_ERROR(model::ValidateScale("temperature", options.temperature));
   if (options.prompt == "-" && options.completion == "-") {
     return absl::InvalidArgumentError(
         "prompt and completion are both -; expected one of them on standard input");

@@ -42,6 +42,14 @@ TEST(AdapterConfigTest, Load_Plain_RankScaleAndTargets) {
   EXPECT_FALSE(LoadWith(R"({"lora_dropout": "no"})").ok());
 }
 
+TEST(AdapterConfigTest, Load_InitThatLeavesTheModelAlone_PassedOver) {
+  for (const char* init : {"true", "false", "null", "\"gaussian\"", "\"Gaussian\"", "\"eva\"",
+                           "\"orthogonal\"", "\"mica\""}) {
+    const auto config = LoadWith(absl::StrCat("{\"init_lora_weights\": ", init, "}"));
+    EXPECT_TRUE(config.ok()) << config.status();
+  }
+}
+
 TEST(AdapterConfigTest, Load_OptionThatIsNotBuilt_RefusedByName) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"rank_pattern": {"q_proj": 8}})", "rank_pattern"},
@@ -57,6 +65,13 @@ TEST(AdapterConfigTest, Load_OptionThatIsNotBuilt_RefusedByName) {
       {R"({"trainable_token_indices": [1]})", "trainable_token_indices"},
       {R"({"target_modules": ".*q_proj"})", "target_modules"},
       {R"({"peft_type": "IA3"})", "peft_type"},
+      {R"({"init_lora_weights": "pissa"})", "init_lora_weights \"pissa\""},
+      {R"({"init_lora_weights": "pissa_niter_16"})", "init_lora_weights"},
+      {R"({"init_lora_weights": "olora"})", "init_lora_weights"},
+      {R"({"init_lora_weights": "corda"})", "init_lora_weights"},
+      {R"({"init_lora_weights": "loftq"})", "init_lora_weights"},
+      {R"({"init_lora_weights": "lora_ga"})", "path_initial_model_for_weight_conversion"},
+      {R"({"init_lora_weights": 3})", "init_lora_weights"},
   };
   for (const auto& [changes, name] : cases) {
     const absl::Status status = LoadWith(changes).status();

@@ -129,11 +129,52 @@ TEST(FamilyTest, Load_KeyOfAFamily_ChangesTheMathematics) {
          return c.position.ropes[0].theta == 5000 && c.position.ropes[0].factor == 4 &&
                 c.position.ropes[1].theta == 70 && c.position.ropes[1].factor == 1;
        }},
+      {"gemma3", R"({"rope_theta": 5000, "rope_local_base_freq": 70, "rope_parameters":
+                     {"full_attention": {"rope_type": "linear", "factor": 4},
+                      "sliding_attention": {"rope_type": "default"}}})",
+       [](const auto& c) {
+         return c.position.ropes[0].theta == 5000 && c.position.ropes[0].factor == 4 &&
+                c.position.ropes[1].theta == 70;
+       }},
+      {"gemma3", R"({"rope_parameters": {"sliding_attention": {"rope_theta": 70,
+                     "rope_type": "linear", "factor": 2}}})",
+       [](const auto& c) {
+         return c.position.ropes[0].theta == 1e6 && c.position.ropes[1].theta == 70 &&
+                c.position.ropes[1].factor == 2;
+       }},
+      {"gemma3", R"({"rope_parameters": {"full_attention": {"rope_type": "llama3", "factor": 8,
+                     "low_freq_factor": 1, "high_freq_factor": 4}}})",
+       [](const auto& c) { return c.position.ropes[0].original_max_position_embeddings == 64; }},
+      {"llama3", R"({"original_max_position_embeddings": 32, "rope_scaling": {"rope_type": "llama3",
+                     "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}})",
+       [](const auto& c) { return c.position.ropes[0].original_max_position_embeddings == 32; }},
+      {"llama3", R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
+                     "high_freq_factor": 4}})",
+       [](const auto& c) { return c.position.ropes[0].original_max_position_embeddings == 64; }},
+      {"mistral", R"({"rope_scaling": {}, "rope_parameters": {"rope_type": "linear", "factor": 2,
+                      "rope_theta": 300}})",
+       [](const auto& c) {
+         return c.position.ropes[0].factor == 2 && c.position.ropes[0].theta == 300;
+       }},
+      {"gpt2", R"({"n_embd": null, "n_head": null, "n_layer": null, "n_positions": null,
+                   "hidden_size": 60, "num_attention_heads": 3, "num_hidden_layers": 1,
+                   "max_position_embeddings": 8})",
+       [](const auto& c) {
+         return c.hidden_size == 60 && c.head_dim == 20 && c.num_hidden_layers == 1 &&
+                c.max_position_embeddings == 8 && c.intermediate_size == 240;
+       }},
+      {"gptj", R"({"n_head": null, "num_attention_heads": 4, "hidden_size": 48})",
+       [](const auto& c) { return c.head_dim == 12; }},
       {"phi3", R"({"partial_rotary_factor": 0.9})",  // 14.4 of 16: rounded down.
        [](const auto& c) { return c.rotary_dim() == 14; }},
       {"gpt2", R"({"n_inner": 50})", [](const auto& c) { return c.intermediate_size == 50; }},
       {"gpt_neox", R"({"attention_bias": false, "use_parallel_residual": false})",
        [](const auto& c) { return !c.attention.qkv_bias && c.residual == Residual::kPreNorm; }},
+      // As Transformers 5 saves again what Transformers 4 wrote.
+      {"gpt_neox", R"({"rotary_pct": null, "rotary_emb_base": null, "rope_theta": 40,
+                       "partial_rotary_factor": 0.5, "rope_parameters": {"rope_theta": 40,
+                       "rope_type": "default", "partial_rotary_factor": 0.5}})",
+       [](const auto& c) { return c.position.ropes[0].theta == 40 && c.rotary_dim() == 8; }},
       {"opt", R"({"_remove_final_layer_norm": true})",
        [](const auto& c) { return !c.final_norm && c.residual == Residual::kPreNorm; }},
       {"opt with projections", "{}",
@@ -166,6 +207,12 @@ TEST(FamilyTest, Load_WhatIsNotBuilt_RefusedByFileAndKey) {
       {"gpt2", {R"({"scale_attn_weights": false})", "scale_attn_weights"}},
       {"gpt2", {R"({"add_cross_attention": true})", "add_cross_attention"}},
       {"gpt_neox", {R"({"hidden_act": "gelu_fast"})", "hidden_act"}},
+      {"llama3", {R"({"is_causal": false})", "is_causal"}},
+      {"llama3", {R"({"per_layer_config": {"0": {"hidden_act": "gelu"}}})", "per_layer_config"}},
+      {"mistral", {R"({"transformers_weights": "other.safetensors"})", "transformers_weights"}},
+      {"mistral",
+       {R"({"rope_parameters": {"full_attention": {"rope_theta": 70}}})", "full_attention"}},
+      {"phi3", {R"({"rope_scaling": {"type": "linear", "factor": 2}})", "rope_scaling"}},
       {"opt", {R"({"activation_function": "gelu"})", "activation_function"}},
       {"opt", {R"({"layer_norm_elementwise_affine": false})", "layer_norm_elementwise_affine"}},
   };
@@ -200,6 +247,35 @@ TEST(FamilyTest, Load_OutOfBounds_RefusedByFileAndKey) {
       {"gemma3",
        {R"({"rope_parameters": {"full_attention": {"partial_rotary_factor": 0.5}}})",
         "partial_rotary_factor"}},
+      {"gemma2", {R"({"sliding_window": null})", "sliding_window is null"}},
+      {"gemma3", {R"({"sliding_window": null})", "sliding_window is null"}},
+      {"gemma3",
+       {R"({"layer_types": null, "_sliding_window_pattern": 2})",
+        "_sliding_window_pattern is 2; expected 6"}},
+      {"gemma3",
+       {R"({"rope_parameters": {"rope_type": "linear", "factor": 8}})",
+        "expected full_attention and sliding_attention"}},
+      {"gemma3", {R"({"rope_scaling": {"rope_type": "linear", "factor": 4}})", "disagree"}},
+      {"gemma3", {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"}},
+      {"gemma3", {R"({"rope_parameters": {"full\nattention": {}}})", "full\\nattention is {}"}},
+      {"llama3", {R"({"rope_parameters": {"rope_type": "linear", "factor": 8}})", "disagree"}},
+      {"llama3",
+       {R"({"rope_parameters": {"rope_theta": 900.0, "rope_type": "llama3",
+                      "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                      "original_max_position_embeddings": 32}})",
+        "disagree"}},
+      {"llama3",
+       {R"({"original_max_position_embeddings": 16})",
+        "original_max_position_embeddings is 32; expected 16"}},
+      {"llama3", {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"}},
+      {"qwen2", {R"({"head_dim": 8})", "head_dim is 8; expected 6"}},
+      {"gpt_neox", {R"({"rope_theta": 500})", "rope_theta is 500; expected 10000"}},
+      {"gpt_neox", {R"({"partial_rotary_factor": 0.5})", "expected 0.25, as rotary_pct"}},
+      {"gpt2", {R"({"hidden_size": 64})", "hidden_size is 64; expected what n_embd says, 32"}},
+      {"gpt2", {R"({"n_head": null, "num_attention_heads": 5})", "num_attention_heads is 5"}},
+      {"gptj", {R"({"max_position_embeddings": 65})", "n_positions says, 64"}},
+      {"opt with projections",
+       {R"({"vocab_size": 16777216, "word_embed_proj_dim": 1048576})", "parameters"}},
       {"opt", {R"({"word_embed_proj_dim": 0})", "word_embed_proj_dim"}},
       {"opt", {R"({"enable_bias": 1})", "enable_bias"}},
   };

@@ -76,17 +76,53 @@ TEST(WeightFilesTest, Resolve_WithoutTheBasePrefix_Found) {
   }
 }
 
-TEST(WeightFilesTest, Resolve_BuffersAndTiedCopies_Ignored) {
+// The tied models' second copy of the embedding, with `dtype` and one byte that may differ.
+absl::Status ResolveTied(const char* family, const std::string& dtype, char last_byte) {
+  const ParameterLayout layout = LayoutNamed(family);
+  Shapes shapes = ShapesOf(layout);
+  SafetensorsSpec head = shapes.at(layout.Find(ParameterRole::kEmbedding)->name);
+  head.name = "lm_head.weight";
+  head.dtype = dtype;
+  const std::string folder = FolderOf(shapes);
+  shapes = {{head.name, head}};
+  const std::string other = FolderOf(shapes) + "/model.safetensors";
+  std::string bytes = *ReadFile(other, 1 << 20);
+  bytes.back() = last_byte;
+  EXPECT_TRUE(WriteFileDurably(folder + "/head.safetensors", bytes).ok());
+  EXPECT_TRUE(RenameDurably(folder + "/model.safetensors", folder + "/base.safetensors").ok());
+  std::string map = "\"lm_head.weight\": \"head.safetensors\"";
+  for (const auto& [name, spec] : ShapesOf(layout)) {
+    absl::StrAppend(&map, ", \"", name, "\": \"base.safetensors\"");
+  }
+  EXPECT_TRUE(WriteFileDurably(folder + "/model.safetensors.index.json",
+                               absl::StrCat("{\"weight_map\": {", map, "}}"))
+                  .ok());
+  return ResolveWeights(folder, layout).status();
+}
+
+TEST(WeightFilesTest, Resolve_SecondCopyOfTiedWeights_MustBeEqual) {
+  for (const char* family : {"gpt2", "opt", "qwen3", "gemma2"}) {
+    EXPECT_TRUE(ResolveTied(family, "BF16", 0).ok()) << family;
+    for (const absl::Status& status :
+         {ResolveTied(family, "BF16", 1), ResolveTied(family, "F32", 0)}) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << family;
+      for (const char* part : {"/head.safetensors: tensor lm_head.weight differs from ",
+                               "tie_word_embeddings to false"}) {
+        EXPECT_NE(status.message().find(part), absl::string_view::npos) << status;
+      }
+    }
+  }
+}
+
+TEST(WeightFilesTest, Resolve_BuffersAndOldHeads_Ignored) {
   const std::pair<const char*, const char*> cases[] = {
       {"llama3", "model.layers.1.self_attn.rotary_emb.inv_freq"},
       {"gpt2", "transformer.h.1.attn.bias"},
       {"gpt2", "h.0.attn.masked_bias"},
-      {"gpt2", "lm_head.weight"},
       {"gpt_neox", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"},
       {"gpt_neox", "gpt_neox.layers.12.attention.masked_bias"},
       {"gptj", "transformer.h.0.attn.bias"},
-      {"opt", "lm_head.weight"},
-      {"qwen3", "lm_head.weight"},
+      {"llama reward model", "lm_head.weight"},
       {"llama3", "v_head.summary.weight"},
   };
   for (const auto& [family, name] : cases) {

@@ -48,11 +48,16 @@ TEST(SamplingTest, Validate_EachFieldOutOfRange_NamesIt) {
       {"temperature", {.temperature = 0}},
       {"temperature", {.temperature = -1}},
       {"temperature", {.temperature = NAN}},
+      {"temperature", {.temperature = 1e-39}},
+      {"temperature", {.temperature = kInf}},
       {"top_k", {.top_k = -1}},
       {"top_p", {.top_p = 0}},
       {"top_p", {.top_p = 1.5}},
       {"min_p", {.min_p = 1.5}},
       {"repetition_penalty", {.repetition_penalty = 0}},
+      {"repetition_penalty", {.repetition_penalty = 1e-40}},
+      {"repetition_penalty", {.repetition_penalty = 1e40}},
+      {"repetition_penalty", {.repetition_penalty = NAN}},
       {"bad_words", {.bad_words = {{1}, {}}}},
       {"min_new_tokens", {.min_new_tokens = -1}},
   };
@@ -62,6 +67,21 @@ TEST(SamplingTest, Validate_EachFieldOutOfRange_NamesIt) {
     EXPECT_NE(status.message().find(field), absl::string_view::npos) << status.ToString();
   }
   EXPECT_TRUE(ValidateFilter({}).ok());
+}
+
+TEST(SamplingTest, Apply_ScalesAtTheirBounds_Finite) {
+  const std::vector<float> logits = {-30, 20, 0, 30, 30};
+  for (const double temperature : {kMinScale, kMaxScale}) {
+    for (const double penalty : {kMinScale, kMaxScale}) {
+      const FilterOptions options{.repetition_penalty = penalty, .temperature = temperature};
+      ASSERT_TRUE(ValidateFilter(options).ok());
+      RowFilter filter;
+      ASSERT_TRUE(filter.Apply(options, {5, {}}, logits, {{0, 1, 2, 3}, 1}));
+      EXPECT_GE(filter.total(), 1);
+      for (const float p : filter.probs()) EXPECT_TRUE(p >= 0 && p <= 1) << p;
+      EXPECT_TRUE(std::isfinite(filter.LogProb(filter.Largest())));
+    }
+  }
 }
 
 TEST(SamplingTest, Apply_Limit_HigherIdsGetNothing) {

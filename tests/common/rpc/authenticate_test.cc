@@ -30,19 +30,11 @@ class AuthenticateTest : public ::testing::Test {
               ADD_FAILURE() << "looked up";
               return absl::NotFoundError("none");
             })),
-        inference_(InferenceService::Make(token_, [this](InferenceEvent e) { Refuse(e); })) {
+        inference_(InferenceService::Make(token_, [](const InferenceEvent&) {
+          return absl::InvalidArgumentError("an empty request");
+        })) {
     server_ = *Server::Start({.services = {attach_.get(), artifacts_.get(), inference_.get()}});
     channel_ = *MakeChannel(server_->address(), {});
-  }
-
-  // The handlers that have no check of their own but the token.
-  void Refuse(const InferenceEvent& event) {
-    const absl::Status empty = absl::InvalidArgumentError("an empty request");
-    if (const auto* generate = std::get_if<GenerateCalled>(&event)) {
-      inference_->Finish(generate->call, empty);
-    } else if (const auto* score = std::get_if<ScoreCalled>(&event)) {
-      inference_->Finish(score->call, empty);
-    }
   }
 
   // Sends one empty message and half-closes; the status that comes back.

@@ -27,16 +27,19 @@ class InferenceServiceTest : public ::testing::Test {
  protected:
   void Serve(const InferenceServiceOptions& options = {}) {
     service_ = InferenceService::Make(
-        token_, [this](InferenceEvent event) { Push(std::move(event)); }, options);
+        token_, [this](InferenceEvent event) { return Push(std::move(event)); }, options);
     server_ = *Server::Start({.services = {service_.get()}});
     channel_ = *MakeChannel(server_->address(), {});
     stub_ = v1::InferenceService::NewStub(channel_);
   }
 
-  void Push(InferenceEvent event) {
+  absl::Status Push(InferenceEvent event) {
     MutexLock lock(&mutex_);
-    events_.push_back(std::move(event));
-    changed_.NotifyAll();
+    if (refusal_.ok() || std::holds_alternative<CallEnded>(event)) {
+      events_.push_back(std::move(event));
+      changed_.NotifyAll();
+    }
+    return refusal_;
   }
   template <typename Event>
   Event Next() {
@@ -77,6 +80,7 @@ class InferenceServiceTest : public ::testing::Test {
   const AccessToken token_ = AccessToken::Generate();
   Mutex mutex_;
   CondVar changed_;
+  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);
   std::deque<InferenceEvent> events_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<InferenceService> service_;
   std::unique_ptr<Server> server_;
@@ -180,6 +184,25 @@ TEST_F(InferenceServiceTest, Generate_TooManyOpen_RefusedUntilOneEnds) {
   const auto third = Generate();
   service_->Finish(Next<GenerateCalled>().call, absl::OkStatus());
   EXPECT_TRUE(third->reader->Finish().ok());
+}
+
+TEST_F(InferenceServiceTest, Generate_SinkRefuses_TheClientSeesItAndNoEndIsTold) {
+  Serve();
+  {
+    MutexLock lock(&mutex_);
+    refusal_ = absl::ResourceExhaustedError("too much waits");
+  }
+  const auto refused = Generate();
+  const grpc::Status status = refused->reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("too much waits"));
+  {
+    MutexLock lock(&mutex_);
+    refusal_ = absl::OkStatus();
+  }
+  const auto generation = Generate();
+  service_->Finish(Next<GenerateCalled>().call, absl::OkStatus());  // Not the other's CallEnded.
+  EXPECT_TRUE(generation->reader->Finish().ok());
 }
 
 TEST_F(InferenceServiceTest, Shutdown_OpenCalls_Unavailable) {

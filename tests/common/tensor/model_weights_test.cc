@@ -225,7 +225,14 @@ TEST_F(ModelWeightsTest, HarmlessExtras_Ignored) {
   tensors_["model.layers.1.self_attn.rotary_emb.inv_freq"] = at::zeros({4});
   Write();
   EXPECT_TRUE(Load().ok());
-  config_.tie_word_embeddings = true;  // lm_head.weight is now a copy of the embedding.
+}
+
+TEST_F(ModelWeightsTest, TiedHead_ACopyIgnoredAnotherRefused) {
+  config_.tie_word_embeddings = true;
+  Write();
+  ExpectRefused(Load(), "lm_head.weight");
+  tensors_["lm_head.weight"] = tensors_["model.embed_tokens.weight"].clone();
+  Write();
   EXPECT_TRUE(Load().ok());
 }
 

@@ -16,6 +16,24 @@ TEST(ParameterArenaTest, Allocate_AlignedAndZero) {
   EXPECT_EQ(arena.flat().numel(), arena.layout().total_elements);
 }
 
+// Memory of this size is mapped, not taken from the heap.
+TEST(ParameterArenaTest, Allocate_Large_ZeroAndKeptByItsLastView) {
+  layout::ModelConfig config = TinyConfig();
+  config.vocab_size = 1 << 18;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    at::Tensor view;
+    {
+      const auto arena = ParameterArena::Allocate(layout::LayoutFor(config, false), type);
+      ASSERT_TRUE(arena.ok()) << arena.status();
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(arena->flat().data_ptr()) % 64, 0u);
+      EXPECT_EQ(arena->flat().count_nonzero().item<int64_t>(), 0);
+      arena->flat().fill_(1);
+      view = arena->View(arena->layout().entries.back());
+    }
+    EXPECT_EQ(view.sum().item<float>(), static_cast<float>(view.numel()));
+  }
+}
+
 TEST(ParameterArenaTest, View_SharesMemory) {
   const ParameterArena arena = ZeroArena(TinyConfig(), true);
   const layout::ParameterEntry& entry = *arena.layout().Find("model.norm.weight");

@@ -112,6 +112,11 @@ TEST_F(RequestReaderTest, Generate_Refused_NamesTheField) {
       {[](auto* r) { r->mutable_sampling()->set_max_new_tokens(32); },
        "sampling: max_new_tokens is 32; expected 1 to 31"},
       {[](auto* r) { r->mutable_sampling()->set_temperature(-1); }, "sampling: temperature"},
+      {[](auto* r) { r->mutable_sampling()->set_temperature(1e-39); },
+       "sampling: temperature is 1e-39; expected a number from 1e-6 to 1e6"},
+      {[](auto* r) { r->mutable_sampling()->set_repetition_penalty(1e-40); },
+       "sampling: repetition_penalty is 1e-40"},
+      {[](auto* r) { r->set_client(std::string(129, 'c')); }, "client has 129 bytes"},
       {[](auto* r) { r->mutable_sampling()->set_top_p(0); }, "sampling: top_p"},
       {[](auto* r) { r->mutable_sampling()->add_stop(""); }, "sampling.stop[0] has 0 bytes"},
       {[](auto* r) { r->mutable_sampling()->add_stop_token_ids(12); }, "sampling: "},
@@ -148,6 +153,8 @@ TEST_F(RequestReaderTest, Score_Refused_NamesTheField) {
       {[](auto* r) { r->mutable_tokens()->add_ids(99); }, "tokens.ids[0] is 99"},
       {[](auto* r) { r->set_text(std::string(32, '1')); }, "33 tokens"},
       {[](auto* r) { r->set_temperature(-1); }, "temperature is -1"},
+      {[](auto* r) { r->set_temperature(1e-39); }, "temperature is 1e-39"},
+      {[](auto* r) { r->set_client(std::string(129, 'c')); }, "client has 129 bytes"},
       {[](auto* r) { r->set_top_log_probs(-1); }, "top_log_probs is -1"},
   };
   for (const Case& c : cases) {

@@ -45,7 +45,7 @@ class ServingLoopTest : public testing::Test {
     stop_ = false;
     loop_ = *ServingLoop::Make(model_, {}, options);
     service_ = rpc::InferenceService::Make(
-        token_, [this](rpc::InferenceEvent event) { loop_->Push(std::move(event)); });
+        token_, [this](rpc::InferenceEvent event) { return loop_->Push(std::move(event)); });
     server_ = *rpc::Server::Start({.services = {service_.get()}});
     channel_ = *rpc::MakeChannel(server_->address(), {});
     stub_ = v1::InferenceService::NewStub(channel_);

@@ -54,13 +54,13 @@ class ServingTurnsTest : public testing::Test {
     request.mutable_prompt()->set_text(std::string(prompt, '1'));
     request.mutable_sampling()->set_max_new_tokens(tokens);
     request.mutable_sampling()->set_ignore_eos(true);
-    loop_->Push(rpc::GenerateCalled{call, request, "peer"});
+    EXPECT_TRUE(loop_->Push(rpc::GenerateCalled{call, request, "peer"}).ok());
   }
   void Score(rpc::InferenceCallId call) {  // Of eight tokens.
     v1::ScoreRequest request;
     request.mutable_prompt()->set_text("1");
     request.set_text("2222222");
-    loop_->Push(rpc::ScoreCalled{call, request, "peer"});
+    EXPECT_TRUE(loop_->Push(rpc::ScoreCalled{call, request, "peer"}).ok());
   }
   void RunUntil(const std::function<bool()>& done) {
     EXPECT_TRUE(loop_->Run(&service_, done).ok());
@@ -109,7 +109,12 @@ TEST_F(ServingTurnsTest, CancelledScores_AreNotComputed) {
   options.waiting.requests = 1;  // The first two have left the line when the third is there.
   Make(options);
   for (const int call : {1, 2, 3}) Score(call);
-  for (const int call : {1, 3}) loop_->Push(rpc::CallEnded{static_cast<uint64_t>(call)});
+  Generate(4, 1, /*prompt=*/20000);  // Beyond the context: refused when the others are known.
+  service_.on_finish = [&](rpc::InferenceCallId) {
+    for (const rpc::InferenceCallId call : {1, 3}) {
+      EXPECT_TRUE(loop_->Push(rpc::CallEnded{call}).ok());
+    }
+  };
   RunUntil([&] { return Ended(2); });
   EXPECT_THAT(service_.sent, testing::ElementsAre("score 2"));
 }

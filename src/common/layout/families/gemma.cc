@@ -1,6 +1,9 @@
 // Gemma 2 and the text part of Gemma 3.
 #include <cmath>
+#include <optional>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/layout/family.h"
 #include "nlohmann/json.hpp"
@@ -9,9 +12,9 @@ namespace retort::layout {
 namespace {
 
 constexpr const char* kActivations[] = {"gelu_pytorch_tanh", "gelu_new"};
-constexpr double kLocalTheta = 10000.0;
+constexpr double kGlobalTheta = 1e6, kLocalTheta = 1e4;  // Of Gemma 3.
+constexpr char kPartial[] = "partial_rotary_factor";
 constexpr RopeKeys kGemma2Rope;
-constexpr RopeKeys kGemma3Rope = {.default_theta = 1e6};
 
 bool EvenLayer(int64_t layer, int64_t) { return layer % 2 == 0; }
 bool NotEveryNth(int64_t layer, int64_t n) { return (layer + 1) % n != 0; }
@@ -55,13 +58,24 @@ void WriteCommon(const ModelConfig& c, Json* json) {
 
 Json CapOrNull(double cap) { return cap == 0 ? Json() : Json(cap); }
 
+// Null switches no window off: Transformers cannot compute with it.
+absl::StatusOr<int64_t> ReadWindow(const ConfigKeys& keys) {
+  if (keys.HasNull("sliding_window")) {
+    return keys.Wrong("sliding_window",
+                      absl::StrCat("an integer in [1, ", kMaxPositions,
+                                   "]; for layers without a "
+                                   "window name them full_attention in layer_types"));
+  }
+  return keys.Int("sliding_window", 4096, 1, kMaxPositions);
+}
+
 absl::Status ReadGemma2(const ConfigKeys& keys, ModelConfig* c) {
   RETORT_RETURN_IF_ERROR(ReadCommon(keys, 256000, 8192, c));
   RETORT_ASSIGN_OR_RETURN(c->attention.soft_cap,
                           keys.PositiveOrNull("attn_logit_softcapping", 50.0, 0));
   RETORT_ASSIGN_OR_RETURN(c->final_soft_cap,
                           keys.PositiveOrNull("final_logit_softcapping", 30.0, 0));
-  RETORT_ASSIGN_OR_RETURN(const int64_t window, keys.Int("sliding_window", 4096, 1, kMaxPositions));
+  RETORT_ASSIGN_OR_RETURN(const int64_t window, ReadWindow(keys));
   RETORT_RETURN_IF_ERROR(ReadLayerTypes(keys, window, EvenLayer, 0, c));
   return ReadRope(keys, kGemma2Rope, c);
 }
@@ -76,27 +90,44 @@ void WriteGemma2(const ModelConfig& c, Json* json) {
 }
 
 // Sliding layers have a table of their own. Transformers 5 nests two objects in rope_parameters.
-absl::Status ReadGemma3Ropes(const ConfigKeys& keys, ModelConfig* c) {
-  RopeConfig local;
-  RETORT_ASSIGN_OR_RETURN(local.theta, keys.Positive("rope_local_base_freq", kLocalTheta));
-  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v5, keys.Object("rope_parameters"));
-  if (!v5.has_value() || v5->Find("full_attention") == nullptr) {
-    RETORT_RETURN_IF_ERROR(ReadRope(keys, kGemma3Rope, c));
-  } else {
-    RopeConfig& full = c->position.ropes[0];
-    full.theta = kGemma3Rope.default_theta;
-    for (const auto& [key, rope] :
-         {std::pair("full_attention", &full), std::pair("sliding_attention", &local)}) {
-      RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> table, v5->Object(key));
-      if (!table.has_value()) continue;
-      RETORT_ASSIGN_OR_RETURN(rope->theta, table->Positive("rope_theta", rope->theta));
-      RETORT_ASSIGN_OR_RETURN(const double partial, table->Positive("partial_rotary_factor", 1.0));
-      if (partial != 1.0) return table->Wrong("partial_rotary_factor", "1 for this model_type");
-      RETORT_RETURN_IF_ERROR(ReadRopeScaling(*table, rope));
-    }
-    if (c->head_dim % 2 != 0) return keys.Wrong("head_dim", "an even number");
+absl::Status ReadGemma3Table(const ConfigKeys& table, const ModelConfig& c, RopeConfig* rope) {
+  RETORT_ASSIGN_OR_RETURN(rope->theta, table.Positive("rope_theta", rope->theta));
+  RETORT_RETURN_IF_ERROR(table.RequireNumber(kPartial, 1, "this model_type"));
+  return ReadRopeScaling(table, c.max_position_embeddings, rope);
+}
+
+absl::Status ReadGemma3Nested(const ConfigKeys& v5, const ModelConfig& c, RopeConfig* full,
+                              RopeConfig* local) {
+  const std::pair<const char*, RopeConfig*> tables[] = {{"full_attention", full},
+                                                        {"sliding_attention", local}};
+  for (const auto& [key, rope] : tables) {
+    RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> table, v5.Object(key));
+    if (table.has_value()) RETORT_RETURN_IF_ERROR(ReadGemma3Table(*table, c, rope));
   }
-  c->position.ropes.push_back(local);
+  for (const auto& [key, value] : v5.object().items()) {
+    if (value.is_null() || v5.Known(key)) continue;
+    return v5.Wrong(key, "full_attention and sliding_attention, each with a table");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadGemma3Ropes(const ConfigKeys& keys, ModelConfig* c) {
+  RopeConfig full, local;
+  RETORT_ASSIGN_OR_RETURN(full.theta, keys.Positive("rope_theta", kGlobalTheta));
+  RETORT_ASSIGN_OR_RETURN(local.theta, keys.Positive("rope_local_base_freq", kLocalTheta));
+  RETORT_RETURN_IF_ERROR(keys.RequireNumber(kPartial, 1, "this model_type"));
+  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v5, RopeObject(keys, "rope_parameters"));
+  RETORT_ASSIGN_OR_RETURN(const std::optional<ConfigKeys> v4, RopeObject(keys, "rope_scaling"));
+  if (v5.has_value()) RETORT_RETURN_IF_ERROR(ReadGemma3Nested(*v5, *c, &full, &local));
+  if (v4.has_value()) {
+    RopeConfig scaled;
+    scaled.theta = full.theta;
+    RETORT_RETURN_IF_ERROR(ReadGemma3Table(*v4, *c, &scaled));
+    if (v5.has_value() && !(scaled == full)) return RopesDisagree(keys);
+    full = scaled;
+  }
+  if (c->head_dim % 2 != 0) return keys.Wrong("head_dim", "an even number");
+  c->position.ropes = {full, local};
   for (LayerAttention& layer : c->layer_attention) layer.rope = layer.window > 0 ? 1 : 0;
   return absl::OkStatus();
 }
@@ -106,9 +137,14 @@ absl::Status ReadGemma3(const ConfigKeys& keys, ModelConfig* c) {
   c->attention.qk_norm = true;
   RETORT_RETURN_IF_ERROR(keys.RefuseSet("attn_logit_softcapping"));
   RETORT_RETURN_IF_ERROR(keys.RefuseSet("final_logit_softcapping"));
-  RETORT_ASSIGN_OR_RETURN(const int64_t window, keys.Int("sliding_window", 4096, 1, kMaxPositions));
-  RETORT_ASSIGN_OR_RETURN(const int64_t kept, keys.Int("_sliding_window_pattern", 6, 1, 1 << 20));
-  RETORT_ASSIGN_OR_RETURN(const int64_t nth, keys.Int("sliding_window_pattern", kept, 1, 1 << 20));
+  RETORT_ASSIGN_OR_RETURN(const int64_t window, ReadWindow(keys));
+  RETORT_ASSIGN_OR_RETURN(const int64_t nth, keys.Int("sliding_window_pattern", 6, 1, 1 << 20));
+  // Transformers writes this one too, and reads it nowhere.
+  if (keys.Find("layer_types") == nullptr) {
+    RETORT_RETURN_IF_ERROR(keys.RequireNumber("_sliding_window_pattern", static_cast<double>(nth),
+                                              "sliding_window_pattern (default 6)"));
+  }
+  keys.Find("_sliding_window_pattern");
   RETORT_RETURN_IF_ERROR(ReadLayerTypes(keys, window, NotEveryNth, nth, c));
   return ReadGemma3Ropes(keys, c);
 }

@@ -8,9 +8,15 @@ namespace {
 
 constexpr SizeKeys kSizes = {"n_embd", "n_inner", "n_layer",    "n_head",
                              nullptr,  nullptr,   "n_positions"};
+// Names that Transformers takes besides.
+constexpr KeyAlias kAliases[] = {{"n_embd", "hidden_size"},
+                                 {"n_layer", "num_hidden_layers"},
+                                 {"n_head", "num_attention_heads"},
+                                 {"n_positions", "max_position_embeddings"}};
 constexpr const char* kActivations[] = {"gelu_new", "gelu_pytorch_tanh"};
 
-absl::Status Read(const ConfigKeys& keys, ModelConfig* c) {
+absl::Status Read(const ConfigKeys& file, ModelConfig* c) {
+  RETORT_ASSIGN_OR_RETURN(const ConfigKeys keys, file.WithAliases(kAliases));
   RETORT_RETURN_IF_ERROR(
       ReadSizes(keys, kSizes,
                 {.vocab = 50257, .hidden = 768, .layers = 12, .heads = 12, .positions = 1024}, c));

@@ -20,6 +20,7 @@ absl::Status Read(const ConfigKeys& keys, ModelConfig* c) {
   RETORT_ASSIGN_OR_RETURN(const bool bias, keys.Bool("enable_bias", true));
   RETORT_ASSIGN_OR_RETURN(const int64_t embedding,
                           keys.Int("word_embed_proj_dim", c->hidden_size, 1, kMaxWidth));
+  RETORT_RETURN_IF_ERROR(CheckElements(keys, c->vocab_size + 2 * c->hidden_size, embedding));
   RETORT_ASSIGN_OR_RETURN(c->tie_word_embeddings, keys.Bool("tie_word_embeddings", true));
   c->projected_size = embedding == c->hidden_size ? 0 : embedding;
   c->norm = {.kind = NormKind::kLayer, .eps = 1e-5};

@@ -17,7 +17,11 @@ absl::Status Read(const ConfigKeys& keys, ModelConfig* c) {
   RETORT_ASSIGN_OR_RETURN(c->tie_word_embeddings, keys.Bool("tie_word_embeddings", false));
   RETORT_ASSIGN_OR_RETURN(const int64_t window, keys.Int("sliding_window", 0, 1, kMaxPositions));
   SlideAll(window, c);
-  return ReadRope(keys, kRope, c);
+  RETORT_RETURN_IF_ERROR(ReadRope(keys, kRope, c));
+  if (c->position.ropes[0].type == RopeType::kDefault) return absl::OkStatus();
+  // Transformers refuses it too.
+  return keys.NotBuilt(keys.Find("rope_scaling") != nullptr ? "rope_scaling" : "rope_parameters",
+                       "no scaling for this model_type");
 }
 
 void Write(const ModelConfig& c, Json* json) {
