@@ -169,7 +169,7 @@ absl::StatusOr<ChatText> ChatTemplate::Render(const ChatInput& input) const {
 absl::StatusOr<ChatText> ChatTemplate::RenderFirst(const ChatInput& input, size_t messages,
                                                    bool add_generation_prompt) const {
   std::vector<jinja::Variable> variables = {
-      {"messages", input.messages, messages},
+      {"messages", input.messages, messages, /*alias_reasoning=*/true},
       {"tools", HasTools(input) ? input.tools : "null", std::nullopt},
       {"documents", "null", std::nullopt},
       {"add_generation_prompt", add_generation_prompt ? "true" : "false", std::nullopt},

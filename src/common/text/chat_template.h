@@ -58,7 +58,8 @@ class ChatTemplate {
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> Parse(
       const ChatTemplateFiles& files, absl::string_view source, const jinja::Limits& limits = {});
 
-  // The template sees `messages`, `tools` (none if there are none), `documents` (none),
+  // The template sees `messages` (a message's reasoning under the names of
+  // jinja::Variable::alias_reasoning), `tools` (none if there are none), `documents` (none),
   // `add_generation_prompt`, the special tokens that the folder names (bos_token, eos_token,
   // unk_token, sep_token, pad_token, cls_token, mask_token) and input.variables. Errors:
   // INVALID_ARGUMENT when messages or tools are not arrays of objects, a variable has the name of

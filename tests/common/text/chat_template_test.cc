@@ -109,6 +109,23 @@ TEST(ChatTemplateTest, Render_Variables_ReachTheTemplate) {
   EXPECT_THAT(TextOf(loaded, input), HasSubstr("\"messages\" of the template is given twice"));
 }
 
+TEST(ChatTemplateTest, Render_Reasoning_UnderTheNamesOfTransformers) {
+  const Loaded loaded =
+      Config(R"({"chat_template": "{% for m in messages %}{{ m | tojson }}{% endfor %}"})");
+  ChatInput input = Input();
+  const auto rendered = [&](const char* message) {
+    input.messages = std::string("[") + message + "]";
+    return TextOf(loaded, input);
+  };
+  EXPECT_EQ(rendered(R"({"role": "a", "reasoning": "r"})"),
+            R"({"thinking": "r", "role": "a", "reasoning": "r", "reasoning_content": "r"})");
+  EXPECT_EQ(rendered(R"({"role": "a", "thinking": "t", "reasoning": "r"})"),
+            R"({"thinking": "t", "role": "a", "reasoning": "r", "reasoning_content": "t"})");
+  EXPECT_EQ(rendered(R"({"reasoning_content": "c", "thinking": null})"),
+            R"({"thinking": null, "reasoning_content": "c"})");
+  EXPECT_EQ(rendered(R"({"role": "a", "thinking": null})"), R"({"role": "a", "thinking": null})");
+}
+
 TEST(ChatTemplateTest, Render_Date_IsTheGivenOne) {
   const Loaded loaded = Config(R"({"chat_template": "{{ strftime_now('%d %b %Y') }}"})");
   ChatInput input = Input();
