@@ -86,6 +86,17 @@ TEST(ChatTemplateTest, Render_NamedTemplates_ToolUseOnlyWithTools) {
   EXPECT_EQ(TextOf(loaded, input), "tools 1");
 }
 
+TEST(ChatTemplateTest, Render_ToolUseFile_OnlyWithTools) {
+  ChatTemplateFiles files;
+  files.chat_template_jinja = "plain";
+  files.tool_use_jinja = "tools {{ tools | length }}";
+  const Loaded loaded = ChatTemplate::Parse(files, "m");
+  ChatInput input = Input();
+  EXPECT_EQ(TextOf(loaded, input), "plain");
+  input.tools = R"([{"name": "f"}])";
+  EXPECT_EQ(TextOf(loaded, input), "tools 1");
+}
+
 TEST(ChatTemplateTest, Render_SpecialTokens_ConfigFirstNullIsUndefined) {
   ChatTemplateFiles files;
   files.chat_template_jinja =
