@@ -86,6 +86,21 @@ Value RaiseException(Runtime& runtime, const Value&, const Arguments& arguments)
   Fail(absl::StrCat("the template refuses its input: ", ToText(runtime, bound.At(0))));
 }
 
+// Python's datetime.now() knows no zone: %Z and %z are empty.
+std::string WithoutZone(absl::string_view format) {
+  std::string out;
+  for (size_t i = 0; i < format.size(); ++i) {
+    const absl::string_view pair = format.substr(i, 2);
+    if (pair == "%Z" || pair == "%z") {
+      ++i;
+      continue;
+    }
+    out += format[i];
+    if (pair.size() == 2 && pair[0] == '%') out += format[++i];
+  }
+  return out;
+}
+
 Value StrftimeNow(Runtime& runtime, const Value&, const Arguments& arguments) {
   const Bound bound("strftime_now", arguments, {"format"}, 1);
   const absl::string_view format = bound.Text(0, "");
@@ -95,7 +110,8 @@ Value StrftimeNow(Runtime& runtime, const Value&, const Arguments& arguments) {
   constexpr size_t kMaxFormat = 1000;
   if (format.size() > kMaxFormat) Fail("strftime_now: the format is longer than 1000 bytes");
   const absl::TimeZone utc = absl::UTCTimeZone();
-  return runtime.String(absl::FormatTime(format, absl::FromCivil(*runtime.now, utc), utc));
+  return runtime.String(
+      absl::FormatTime(WithoutZone(format), absl::FromCivil(*runtime.now, utc), utc));
 }
 
 }  // namespace

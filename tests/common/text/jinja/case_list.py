@@ -126,6 +126,7 @@ TEXTS = {
                "{% generation %}a{% set x = 1 %}{{ x }}{% endgeneration %}[{{ x }}]", "{% for i in [1,2] %}{% generation %}{{ i }}{{ loop.index }}{% endgeneration %}{% endfor %}",
                "{% for i in [1,2] %}{% filter upper %}a{% break %}{% endfilter %}{% endfor %}z"],
     "functions": [
+        "{{ strftime_now('%H:%M %Z|%z|%%Z %e %-d') }}",
         "{{ range(3) | list }} {{ range(1, 4) | list }} {{ range(5, 0, -2) | list }} {{ range(3) }} {{ range(1, 5, 2) }} {{ range(3)[1] }} {{ 2 in range(3) }}",
         "{{ dict(a=1, b=2) }} {{ dict({'x': 1}, y=2) }} {{ dict([['a', 1]]) }}", "{{ strftime_now('%d %b %Y %H:%M %A %B %j %y %m %p') }} {{ strftime_now('%Y-%m-%d') }}",
         "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.next() }}",
