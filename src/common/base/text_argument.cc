@@ -1,6 +1,7 @@
 #include "common/base/text_argument.h"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,12 @@ constexpr int64_t kMaxInputBytes = 64 << 20;
 
 absl::StatusOr<std::string> ReadStandardInput(int64_t max_bytes) {
   constexpr size_t kChunk = 64 << 10;
+  struct stat info;
+  if (fstat(STDIN_FILENO, &info) != 0) return ErrnoError(errno, "standard input");
+  // A closed one's number may be an event counter of some library by now, which never ends.
+  if ((info.st_mode & S_IFMT) == 0) {
+    return absl::InvalidArgumentError("standard input: is closed; expected a file, pipe or socket");
+  }
   std::string text;
   while (true) {
     const size_t had = text.size();

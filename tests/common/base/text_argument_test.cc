@@ -1,5 +1,6 @@
 #include "common/base/text_argument.h"
 
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -43,6 +44,13 @@ TEST(TextArgumentTest, Dash_TooMuchOrUnreadable_SaysStandardInput) {
   const InputFrom unreadable(writer.get());
   EXPECT_THAT(std::string(ReadStandardInput(2).status().message()),
               testing::HasSubstr("standard input: Bad file descriptor"));
+}
+
+TEST(TextArgumentTest, Dash_EventCounterInItsPlace_SaysClosed) {
+  const UniqueFd events(eventfd(0, EFD_CLOEXEC));
+  const InputFrom input(events.get());
+  EXPECT_THAT(std::string(ReadStandardInput(2).status().message()),
+              testing::HasSubstr("standard input: is closed"));
 }
 
 }  // namespace
