@@ -226,6 +226,7 @@ int Main(int argc, char** argv) {
 }  // namespace retort::worker
 
 int main(int argc, char** argv) {
+  retort::FillStandardDescriptors();
   try {
     return retort::worker::Main(argc, argv);
   } catch (const std::exception& error) {  // A bug: rooms catch what their libraries throw.

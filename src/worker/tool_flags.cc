@@ -105,6 +105,9 @@ void AddChat(CLI::App& app, ToolFlags& flags) {
   ChatOptions& options = flags.chat;
   AddModel(command, options.model);
   command.add_option("--system", options.system, "System message");
+  command.add_option("--template-var", options.template_variables, text::kTemplateVariableHelp)
+      ->type_name("NAME=JSON")
+      ->allow_extra_args(false);
   AddInvalidUtf8(command, &options.replace_invalid_utf8);
   AddDraw(command, options.draw, "Most tokens of an answer (default 1024)");
   AddThreads(command, flags);

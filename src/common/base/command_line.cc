@@ -1,11 +1,15 @@
 #include "common/base/command_line.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "common/base/check.h"
 #include "common/base/printable.h"
 
 namespace retort {
@@ -39,6 +43,15 @@ std::string Reason(const CLI::App& app, const CLI::App& command, const std::stri
 }
 
 }  // namespace
+
+void FillStandardDescriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) != -1) continue;
+    // The lowest free number: those below are taken by now.
+    const int filled = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    RETORT_CHECK(filled == fd) << "descriptor " << fd << " became " << filled;
+  }
+}
 
 std::string ParseErrorLine(const CLI::App& app, const CLI::Error& error) {
   const CLI::App* command = &app;

@@ -7,6 +7,10 @@
 
 namespace retort {
 
+// A standard descriptor that was closed would become the number of the next file that is opened.
+// Fills those with /dev/null, opened so that using them fails as before. Call it first in main.
+void FillStandardDescriptors();
+
 // "retort: --modl is no option of retort generate; see retort generate --help". `app` is the one
 // that parsed; a word that it does not know is named before anything that is missing.
 std::string ParseErrorLine(const CLI::App& app, const CLI::Error& error);

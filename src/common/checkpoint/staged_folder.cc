@@ -1,5 +1,9 @@
 #include "common/checkpoint/staged_folder.h"
 
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
@@ -12,6 +16,8 @@ namespace {
 
 constexpr int64_t kMaxCopiedFileBytes = int64_t{1} << 30;
 
+constexpr char kTemplateFolder[] = "additional_chat_templates";
+
 constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
                                            "tokenizer_config.json",
                                            "special_tokens_map.json",
@@ -19,6 +25,10 @@ constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
                                            "vocab.json",
                                            "merges.txt",
                                            "tokenizer.model",
+                                           "vocab.txt",
+                                           "spiece.model",
+                                           "sentencepiece.bpe.model",
+                                           "tekken.json",
                                            "chat_template.jinja"};
 
 absl::Status Stage(const std::string& staging,
@@ -48,7 +58,16 @@ absl::Status WriteStagedFolder(
 
 absl::Status CopyTokenizer(const std::string& from, const std::string& to) {
   for (const char* name : kTokenizerFiles) RETORT_RETURN_IF_ERROR(CopyFileIfThere(from, to, name));
-  return absl::OkStatus();
+  const std::string templates = absl::StrCat(from, "/", kTemplateFolder);
+  if (!FileExists(templates)) return absl::OkStatus();
+  RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(templates));
+  const std::string copies = absl::StrCat(to, "/", kTemplateFolder);
+  RETORT_RETURN_IF_ERROR(MakeDirectories(copies));
+  for (const std::string& name : names) {
+    if (!absl::EndsWith(name, ".jinja")) continue;
+    RETORT_RETURN_IF_ERROR(CopyFileIfThere(templates, copies, name));
+  }
+  return FsyncDirectory(copies);
 }
 
 absl::Status CopyFileIfThere(const std::string& from, const std::string& to,

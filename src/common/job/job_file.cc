@@ -17,7 +17,7 @@ namespace retort::job {
 void RecordBegin(absl::Time now, v1::JobSpec* spec) {
   if (spec->data().has_template_time()) return;
   spec->mutable_data()->set_template_time(
-      absl::FormatCivilTime(absl::ToCivilSecond(now, absl::UTCTimeZone())));
+      absl::FormatCivilTime(absl::ToCivilSecond(now, absl::LocalTimeZone())));
 }
 
 absl::StatusOr<LoadedJob> ParseJob(absl::string_view text, const std::string& source,

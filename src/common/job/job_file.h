@@ -15,7 +15,7 @@
 namespace retort::job {
 
 // Writes into the spec what only the beginning of a run knows, so that a resume does the same:
-// data.template_time (UTC), unless the job gives it.
+// data.template_time (local time, as Transformers has it), unless the job gives it.
 void RecordBegin(absl::Time now, v1::JobSpec* spec);
 
 // How an error begins: "job.yaml:12:5: data.train"; "--set data.train" says both already.

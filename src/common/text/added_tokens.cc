@@ -1,5 +1,7 @@
 #include "common/text/added_tokens.h"
 
+#include <utf8proc.h>
+
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -21,15 +23,34 @@ absl::StatusOr<AddedToken> ReadToken(const JsonObject& spec) {
   RETORT_ASSIGN_OR_RETURN(token.normalized, spec.Bool("normalized", !token.special));
   RETORT_ASSIGN_OR_RETURN(token.lstrip, spec.Bool("lstrip", false));
   RETORT_ASSIGN_OR_RETURN(token.rstrip, spec.Bool("rstrip", false));
-  RETORT_ASSIGN_OR_RETURN(const bool single_word, spec.Bool("single_word", false));
-  if (single_word) {
-    return spec.Unknown("single_word", absl::StrCat("true for \"", token.content, "\""), "false");
-  }
+  RETORT_ASSIGN_OR_RETURN(token.single_word, spec.Bool("single_word", false));
   return token;
 }
 
 bool IsWhiteSpace(absl::string_view character) {
   return (CharClassTable::Of(CodePoint(character)) & kSpace) != 0;
+}
+
+// Rust's \w: Alphabetic, marks, decimal digits, connectors, joiners.
+bool IsWordCharacter(char32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+             (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+             (c >= 0x1F170 && c <= 0x1F189);
+  }
 }
 
 size_t WhiteSpaceAtStart(absl::string_view text) {
@@ -79,12 +100,22 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(const JsonObject& tokenizer,
     if (!searched.empty()) {
       (token.normalized ? normalized : raw).emplace_back(std::move(searched), token.id);
     }
+    if (token.single_word) added.single_words_.insert(token.id);
     if (token.lstrip || token.rstrip) added.strips_[token.id] = {token.lstrip, token.rstrip};
     added.tokens_.push_back(std::move(token));
   }
   added.raw_ = StringSet(std::move(raw));
   added.normalized_ = StringSet(std::move(normalized));
   return added;
+}
+
+bool AddedTokens::Allowed(StringSet::Hit hit, absl::string_view text) const {
+  if (!single_words_.contains(hit.id)) return true;
+  if (hit.end < text.size() && IsWordCharacter(CodePoint(text.substr(hit.end)))) return false;
+  if (hit.begin == 0) return true;
+  size_t before = hit.begin - 1;
+  while (before > 0 && (text[before] & 0xC0) == 0x80) --before;
+  return !IsWordCharacter(CodePoint(text.substr(before)));
 }
 
 StringSet::Hit AddedTokens::Widened(StringSet::Hit hit, absl::string_view text, size_t done) const {

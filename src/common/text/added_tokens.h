@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/text/normalizer.h"
@@ -23,11 +24,11 @@ struct AddedToken {
   bool normalized = false;  // Searched in the normalized text, in its normalized form.
   bool lstrip = false;      // White space before it, or behind it, belongs to it.
   bool rstrip = false;
+  bool single_word = false;  // Not beside a letter, a digit or what else makes words.
 };
 
 class AddedTokens {
  public:
-  // Refuses single_word by name.
   static absl::StatusOr<AddedTokens> Make(const JsonObject& tokenizer,
                                           const Normalizer& normalizer);
 
@@ -35,6 +36,9 @@ class AddedTokens {
   // ids.
   const StringSet& raw() const { return raw_; }
   const StringSet& normalized() const { return normalized_; }
+
+  // Whether what stands beside the hit in `text` allows it.
+  bool Allowed(StringSet::Hit hit, absl::string_view text) const;
 
   // What a hit in `text` covers with the white space that belongs to it. `done`: what is before is
   // taken already.
@@ -47,6 +51,7 @@ class AddedTokens {
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<std::string, int32_t> id_of_;
   StringSet raw_, normalized_;
+  absl::flat_hash_set<int32_t> single_words_;
   absl::flat_hash_map<int32_t, std::pair<bool, bool>> strips_;  // lstrip, rstrip; if either.
 };
 

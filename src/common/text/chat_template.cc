@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -85,7 +86,7 @@ absl::Status AddNamed(const Json& entry, size_t index, Sources* sources) {
 absl::StatusOr<Sources> FindSources(const ChatTemplateFiles& files, const Json& config,
                                     absl::string_view source) {
   if (files.chat_template_jinja.has_value()) {
-    return Sources{files.chat_template_jinja, std::nullopt,
+    return Sources{files.chat_template_jinja, files.tool_use_jinja,
                    absl::StrCat(source, "/chat_template.jinja")};
   }
   Sources sources;
@@ -131,9 +132,37 @@ bool HasTools(const ChatInput& input) { return !input.tools.empty() && input.too
 
 }  // namespace
 
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParseTemplateVariables(
+    const std::vector<std::string>& words) {
+  std::vector<std::pair<std::string, std::string>> variables;
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    const std::string name = word.substr(0, equals);
+    const bool named = equals != word.npos && !name.empty() && !absl::ascii_isdigit(name[0]) &&
+                       std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                         return absl::ascii_isalnum(c) || c == '_';
+                       });
+    if (!named) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("template variable \"", Printable(word, 100),
+                       "\" is not NAME=JSON, such as enable_thinking=false"));
+    }
+    std::string json = word.substr(equals + 1);
+    if (!ParseJson(json, name).ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("template variable ", name, " is \"", Printable(json, 100),
+                       "\", which is not JSON; a text stands in quotes: '", name, "=\"...\"'"));
+    }
+    variables.emplace_back(name, std::move(json));
+  }
+  return variables;
+}
+
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::Load(const std::string& folder) {
   ChatTemplateFiles files;
   RETORT_ASSIGN_OR_RETURN(files.chat_template_jinja, ReadIfThere(folder + "/chat_template.jinja"));
+  RETORT_ASSIGN_OR_RETURN(files.tool_use_jinja,
+                          ReadIfThere(folder + "/additional_chat_templates/tool_use.jinja"));
   RETORT_ASSIGN_OR_RETURN(files.tokenizer_config, ReadIfThere(folder + "/" + kConfigName));
   RETORT_ASSIGN_OR_RETURN(files.special_tokens_map,
                           ReadIfThere(folder + "/special_tokens_map.json"));
@@ -169,7 +198,7 @@ absl::StatusOr<ChatText> ChatTemplate::Render(const ChatInput& input) const {
 absl::StatusOr<ChatText> ChatTemplate::RenderFirst(const ChatInput& input, size_t messages,
                                                    bool add_generation_prompt) const {
   std::vector<jinja::Variable> variables = {
-      {"messages", input.messages, messages},
+      {"messages", input.messages, messages, /*alias_reasoning=*/true},
       {"tools", HasTools(input) ? input.tools : "null", std::nullopt},
       {"documents", "null", std::nullopt},
       {"add_generation_prompt", add_generation_prompt ? "true" : "false", std::nullopt},

@@ -31,6 +31,14 @@ struct ChatInput {
   std::optional<absl::CivilSecond> now;
 };
 
+// Of ChatInput::variables, each written NAME=JSON: enable_thinking=false. INVALID_ARGUMENT naming
+// the one that is not.
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParseTemplateVariables(
+    const std::vector<std::string>& words);
+
+inline constexpr char kTemplateVariableHelp[] =
+    "A variable for the chat template, such as enable_thinking=false; repeatable";
+
 struct ChatText {
   std::string text;
   std::vector<ByteRange> generation;  // The {% generation %} blocks of the template, in order.
@@ -39,6 +47,7 @@ struct ChatText {
 // The files of a folder that concern the template; nullopt for a file that is not there.
 struct ChatTemplateFiles {
   std::optional<std::string> chat_template_jinja;
+  std::optional<std::string> tool_use_jinja;  // additional_chat_templates/tool_use.jinja
   std::optional<std::string> tokenizer_config;
   std::optional<std::string> special_tokens_map;
 };
@@ -46,7 +55,8 @@ struct ChatTemplateFiles {
 // Immutable, so every method is safe from any thread.
 class ChatTemplate {
  public:
-  // folder/chat_template.jinja if it is there, else `chat_template` of tokenizer_config.json: a
+  // folder/chat_template.jinja if it is there, with additional_chat_templates/tool_use.jinja for
+  // conversations with tools if that is there; else `chat_template` of tokenizer_config.json: a
   // string, or a list of {name, template} of which `tool_use` serves conversations with tools and
   // `default` all others. The special tokens come from tokenizer_config.json, those that it does
   // not name from special_tokens_map.json (strings or objects with `content`).
@@ -58,7 +68,8 @@ class ChatTemplate {
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> Parse(
       const ChatTemplateFiles& files, absl::string_view source, const jinja::Limits& limits = {});
 
-  // The template sees `messages`, `tools` (none if there are none), `documents` (none),
+  // The template sees `messages` (a message's reasoning under the names of
+  // jinja::Variable::alias_reasoning), `tools` (none if there are none), `documents` (none),
   // `add_generation_prompt`, the special tokens that the folder names (bos_token, eos_token,
   // unk_token, sep_token, pad_token, cls_token, mask_token) and input.variables. Errors:
   // INVALID_ARGUMENT when messages or tools are not arrays of objects, a variable has the name of

@@ -18,6 +18,7 @@ absl::Status CutOut(const AddedTokens& added, const StringSet& set, absl::string
   size_t done = 0, searched = 0;
   while (const std::optional<StringSet::Hit> found = set.FindFrom(text, searched)) {
     searched = found->end;
+    if (!added.Allowed(*found, text)) continue;
     const StringSet::Hit hit = added.Widened(*found, text, done);
     if (hit.begin > done) RETORT_RETURN_IF_ERROR(plain(done, hit.begin));
     on_hit(hit);
@@ -74,8 +75,8 @@ absl::Status Encoder::AddNormalizedPiece(absl::string_view normalized, size_t be
     piece = scratch_.prefixed;
   }
   size_t stopped_at = 0;
-  const absl::Status cut =
-      parts_.pre_tokenizer.Cut(piece, &scratch_.words, &scratch_.spare_words, &stopped_at);
+  const absl::Status cut = parts_.pre_tokenizer.Cut(piece, &scratch_.words, &scratch_.spare_words,
+                                                    &budget_, &stopped_at);
   if (!cut.ok()) return At(cut, begin + stopped_at - (prefixed && stopped_at > 0 ? 1 : 0));
   scratch_.tokens.clear();
   for (const Word& word : scratch_.words) {

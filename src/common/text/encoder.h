@@ -4,6 +4,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "common/text/encoding.h"
+#include "common/text/pattern.h"
 #include "common/text/tokenizer_parts.h"
 
 namespace retort::text {
@@ -33,6 +34,8 @@ class Encoder {
   const absl::string_view text_;
   const bool with_spans_;
   Encoding& out_;
+
+  MatchBudget budget_{text_.size()};
 
   // Of the piece between two raw added tokens that is at work.
   size_t raw_begin_ = 0, raw_end_ = 0;

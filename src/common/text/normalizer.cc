@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/text/nfc.h"
+#include "common/text/oniguruma_pattern.h"
 #include "common/text/pattern.h"
 #include "nlohmann/json.hpp"
 
@@ -71,20 +72,26 @@ class ReplaceRegex : public NormalizerStep {
       : pattern_(std::move(pattern)), to_(std::move(to)) {}
   absl::StatusOr<bool> Apply(absl::string_view text, std::string* out,
                              EditMap* edits) const override {
-    size_t done = 0, from = 0;
+    if (text.empty()) return false;
+    MatchBudget budget(text.size());
+    size_t done = 0, from = 0, behind = text.npos;
     while (from <= text.size()) {
-      RETORT_ASSIGN_OR_RETURN(const std::optional<MatchRange> match, pattern_.Find(text, from));
+      RETORT_ASSIGN_OR_RETURN(const std::optional<MatchRange> match,
+                              pattern_.Find(text, from, &budget));
       if (!match) break;
-      out->append(text.data() + done, match->begin - done).append(to_);
-      if (out->size() > kMaxNormalizedBytes) return TooLong();
-      done = from = match->end;
-      if (match->begin < match->end || !to_.empty()) {
-        NoteReplaced(match->begin, match->end, to_.size(), *out, edits);
+      const bool empty = match->begin == match->end;
+      if (!empty || behind != match->end) {  // An empty match right behind a match is none.
+        out->append(text.data() + done, match->begin - done).append(to_);
+        if (out->size() > kMaxNormalizedBytes) return TooLong();
+        done = match->end;
+        if (!empty || !to_.empty()) {
+          NoteReplaced(match->begin, match->end, to_.size(), *out, edits);
+        }
       }
-      if (match->begin == match->end) {
-        if (from >= text.size()) break;
-        from += CharacterBytes(text[from]);  // An empty match: go on behind the next character.
-      }
+      from = behind = match->end;
+      if (!empty) continue;
+      if (from >= text.size()) break;
+      from += CharacterBytes(text[from]);
     }
     out->append(text.data() + done, text.size() - done);
     return true;
@@ -113,7 +120,9 @@ absl::StatusOr<std::unique_ptr<const NormalizerStep>> MakeReplace(const JsonObje
   RETORT_ASSIGN_OR_RETURN(std::string to, spec.String("content"));
   if (pattern.Find("Regex") != nullptr) {
     RETORT_ASSIGN_OR_RETURN(const std::string source, pattern.String("Regex"));
-    absl::StatusOr<Pattern> compiled = Pattern::Compile(source);
+    const absl::StatusOr<std::string> translated = PcreFromOniguruma(source);
+    RETORT_RETURN_IF_ERROR(WithContext(translated.status(), pattern.where()));
+    absl::StatusOr<Pattern> compiled = Pattern::Compile(*translated);
     RETORT_RETURN_IF_ERROR(WithContext(compiled.status(), pattern.where()));
     return std::make_unique<ReplaceRegex>(*std::move(compiled), std::move(to));
   }

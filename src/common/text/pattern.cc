@@ -3,9 +3,11 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/printable.h"
@@ -93,21 +95,58 @@ pcre2_match_data* ThreadMatchData() {
   return owner.data;
 }
 
+struct Counted {
+  MatchBudget* budget;
+  size_t at;  // Where the item before stood.
+  int64_t steps_per_item;
+};
+
+// Before every item of the pattern: that and the characters that the one before ran over are paid.
+int CountSteps(pcre2_callout_block* block, void* data) {
+  auto* const counted = static_cast<Counted*>(data);
+  const size_t before = std::exchange(counted->at, block->current_position);
+  const size_t moved = std::max(before, counted->at) - std::min(before, counted->at);
+  const auto steps = counted->steps_per_item + static_cast<int64_t>(moved);
+  return counted->budget->Spend(steps) ? 0 : PCRE2_ERROR_CALLOUT;
+}
+
+// A repeat of a fixed count reads as many characters before it fails, which nothing tells.
+int64_t StepsPerItem(absl::string_view source) {
+  int64_t largest = 0;
+  for (size_t at = source.find('{'); at != source.npos; at = source.find('{', at + 1)) {
+    int64_t count = 0;
+    for (size_t i = at + 1; i < source.size() && absl::ascii_isdigit(source[i]); ++i) {
+      count = std::min<int64_t>(count * 10 + (source[i] - '0'), 65535);
+    }
+    largest = std::max(largest, count);
+  }
+  return 1 + largest / 32;
+}
+
+// One per thread: what a match may cost.
+pcre2_match_context* ThreadMatchContext() {
+  struct Owner {
+    pcre2_match_context* context = pcre2_match_context_create(nullptr);
+    ~Owner() { pcre2_match_context_free(context); }
+  };
+  thread_local Owner owner;
+  RETORT_CHECK(owner.context != nullptr);
+  return owner.context;
+}
+
 bool GaveUp(int result) {
-  return result == PCRE2_ERROR_MATCHLIMIT || result == PCRE2_ERROR_DEPTHLIMIT ||
-         result == PCRE2_ERROR_HEAPLIMIT || result == PCRE2_ERROR_JIT_STACKLIMIT ||
-         result == PCRE2_ERROR_RECURSELOOP;
+  return result == PCRE2_ERROR_CALLOUT || result == PCRE2_ERROR_MATCHLIMIT ||
+         result == PCRE2_ERROR_DEPTHLIMIT || result == PCRE2_ERROR_HEAPLIMIT ||
+         result == PCRE2_ERROR_JIT_STACKLIMIT || result == PCRE2_ERROR_RECURSELOOP;
 }
 
 }  // namespace
 
 struct Pattern::Code {
-  ~Code() {
-    pcre2_match_context_free(limits);
-    pcre2_code_free(compiled);
-  }
+  ~Code() { pcre2_code_free(compiled); }
   pcre2_code* compiled = nullptr;
-  pcre2_match_context* limits = nullptr;
+  uint32_t match_limit = kMatchLimit;
+  int64_t steps_per_item = 1;
 };
 
 Pattern::Pattern(std::string source, std::shared_ptr<const Code> code)
@@ -126,7 +165,8 @@ absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source, PatternMatche
   size_t offset = 0;
   code->compiled =
       pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expanded.data()), expanded.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context);
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT, &error,
+                    &offset, context);
   pcre2_compile_context_free(context);
   if (code->compiled == nullptr) {
     return absl::InvalidArgumentError(
@@ -135,25 +175,36 @@ absl::StatusOr<Pattern> Pattern::Compile(absl::string_view source, PatternMatche
   }
   // A host that forbids JIT interprets: the same matches, but the limits count other steps.
   if (matcher == PatternMatcher::kFast) pcre2_jit_compile(code->compiled, PCRE2_JIT_COMPLETE);
-  code->limits = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(code->limits,
-                        matcher == PatternMatcher::kFast ? kMatchLimit : kReproducibleMatchLimit);
-  pcre2_set_depth_limit(code->limits, kDepthLimit);
-  pcre2_set_heap_limit(code->limits, kHeapLimitKib);
-  pcre2_jit_stack_assign(code->limits, ThreadJitStack, nullptr);
+  if (matcher == PatternMatcher::kReproducible) code->match_limit = kReproducibleMatchLimit;
+  code->steps_per_item = StepsPerItem(source);
   return Pattern(std::string(source), std::move(code));
 }
 
 absl::StatusOr<std::optional<MatchRange>> Pattern::Find(absl::string_view text, size_t from) const {
+  MatchBudget budget(text.size());
+  return Find(text, from, &budget);
+}
+
+absl::StatusOr<std::optional<MatchRange>> Pattern::Find(absl::string_view text, size_t from,
+                                                        MatchBudget* budget) const {
   RETORT_CHECK(from <= text.size());
+  Counted counted{budget, from, code_->steps_per_item};
+  pcre2_match_context* const limits = ThreadMatchContext();
+  pcre2_set_match_limit(limits, code_->match_limit);
+  pcre2_set_depth_limit(limits, kDepthLimit);
+  pcre2_set_heap_limit(limits, kHeapLimitKib);
+  pcre2_jit_stack_assign(limits, ThreadJitStack, nullptr);
+  pcre2_set_callout(limits, CountSteps, &counted);
   pcre2_match_data* const data = ThreadMatchData();
   const int result = pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                 text.size(), from, PCRE2_NO_UTF_CHECK, data, code_->limits);
+                                 text.size(), from, PCRE2_NO_UTF_CHECK, data, limits);
   if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (GaveUp(result)) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "pattern \"", Printable(source_, 200), "\" gave up at byte ", from, " of a text of ",
-        text.size(), " bytes: ", ErrorText(result), "; use a pattern with less backtracking"));
+        text.size(), " bytes: ",
+        result == PCRE2_ERROR_CALLOUT ? "too much work for the whole text" : ErrorText(result),
+        "; use a pattern with less backtracking"));
   }
   if (result < 0) {
     return absl::InternalError(absl::StrCat("pattern \"", Printable(source_, 200), "\" at byte ",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,26 @@ enum class PatternMatcher {
   kReproducible,  // Interpreted: where it gives up depends on pattern and text alone, on any host.
 };
 
+// The steps of matching that are left for a text: its Finds share them, so that a pattern whose
+// work grows with the square of the text ends. They count alike on every host. Not thread-safe.
+class MatchBudget {
+ public:
+  explicit MatchBudget(size_t text_bytes)
+      : left_(kStepsAtLeast + kStepsPerByte * static_cast<int64_t>(text_bytes)) {}
+
+  // Whether there is something left.
+  bool Spend(int64_t steps) {
+    left_ -= steps;
+    return left_ >= 0;
+  }
+
+ private:
+  static constexpr int64_t kStepsAtLeast = 10'000'000;
+  static constexpr int64_t kStepsPerByte = 1'000;
+
+  int64_t left_;
+};
+
 // Immutable after Compile, so safe from any thread.
 class Pattern {
  public:
@@ -35,8 +56,11 @@ class Pattern {
 
   // The first match at or after byte `from`, nullopt if there is none. `text` must be valid UTF-8
   // and `from` at a character's first byte. RESOURCE_EXHAUSTED naming `from` when a limit of
-  // matching (steps, depth, heap, the fast matcher's stack) is hit; INTERNAL for what else PCRE2
-  // says.
+  // matching (steps, the budget, depth, heap, the fast matcher's stack) is hit; INTERNAL for what
+  // else PCRE2 says.
+  absl::StatusOr<std::optional<MatchRange>> Find(absl::string_view text, size_t from,
+                                                 MatchBudget* budget) const;
+  // With a budget of its own.
   absl::StatusOr<std::optional<MatchRange>> Find(absl::string_view text, size_t from) const;
 
   const std::string& source() const { return source_; }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "common/text/oniguruma_pattern.h"
 #include "common/text/pattern.h"
 #include "common/text/split_scanner.h"
 #include "nlohmann/json.hpp"
@@ -20,7 +21,7 @@ Word MakeWord(size_t begin, size_t end) {
 class ScannedSplit : public PreTokenizerStep {
  public:
   explicit ScannedSplit(SplitScanner scanner) : scanner_(scanner) {}
-  absl::Status Cut(absl::string_view text, Word piece, std::vector<Word>* words,
+  absl::Status Cut(absl::string_view text, Word piece, std::vector<Word>* words, MatchBudget*,
                    size_t*) const override {
     scanner_(text, piece, words);
     return absl::OkStatus();
@@ -31,7 +32,7 @@ class ScannedSplit : public PreTokenizerStep {
 };
 
 // Turns matches into words: with MergedWithPrevious a match joins the part before it, except a
-// match that follows a match.
+// match that follows a match. An empty match ends the part before it.
 class PartSink {
  public:
   PartSink(bool merge_with_previous, Word piece, std::vector<Word>* words)
@@ -42,7 +43,7 @@ class PartSink {
     if (gap) words_->push_back(MakeWord(done_, begin));
     if (merge_ && gap) {
       words_->back().end = static_cast<uint32_t>(end);
-    } else {
+    } else if (end > begin) {
       words_->push_back(MakeWord(begin, end));
     }
     done_ = end;
@@ -63,17 +64,24 @@ class RegexSplit : public PreTokenizerStep {
   RegexSplit(Pattern pattern, bool merge_with_previous)
       : pattern_(std::move(pattern)), merge_with_previous_(merge_with_previous) {}
   absl::Status Cut(absl::string_view text, Word piece, std::vector<Word>* words,
-                   size_t* stopped_at) const override {
+                   MatchBudget* budget, size_t* stopped_at) const override {
     const absl::string_view seen = text.substr(piece.begin, piece.end - piece.begin);
     PartSink parts(merge_with_previous_, piece, words);
+    size_t behind = seen.npos;  // The match before.
     for (size_t from = 0; from < seen.size();) {
       *stopped_at = piece.begin + from;
-      RETORT_ASSIGN_OR_RETURN(const std::optional<MatchRange> match, pattern_.Find(seen, from));
+      RETORT_ASSIGN_OR_RETURN(const std::optional<MatchRange> match,
+                              pattern_.Find(seen, from, budget));
       if (!match) break;
-      if (match->end > match->begin) {
+      // An empty match right behind a match is none; any other cuts, as Hugging Face has it.
+      const bool empty = match->begin == match->end;
+      if (!empty || behind != match->end) {
         parts.Match(piece.begin + match->begin, piece.begin + match->end);
+      }
+      behind = match->end;
+      if (!empty) {
         from = match->end;
-      } else if (match->end < seen.size()) {  // Cuts nothing: go on behind the next character.
+      } else if (match->end < seen.size()) {
         from = match->end + CharacterBytes(seen[match->end]);
       } else {
         break;
@@ -92,7 +100,7 @@ class LiteralSplit : public PreTokenizerStep {
  public:
   LiteralSplit(std::string literal, bool merge_with_previous)
       : literal_(std::move(literal)), merge_with_previous_(merge_with_previous) {}
-  absl::Status Cut(absl::string_view text, Word piece, std::vector<Word>* words,
+  absl::Status Cut(absl::string_view text, Word piece, std::vector<Word>* words, MatchBudget*,
                    size_t*) const override {
     const absl::string_view seen = text.substr(0, piece.end);
     PartSink parts(merge_with_previous_, piece, words);
@@ -164,7 +172,9 @@ class PreTokenizerReader {
       AddScanner(scanner);
       return absl::OkStatus();
     }
-    absl::StatusOr<Pattern> compiled = Pattern::Compile(source);
+    const absl::StatusOr<std::string> translated = PcreFromOniguruma(source);
+    RETORT_RETURN_IF_ERROR(WithContext(translated.status(), pattern.where()));
+    absl::StatusOr<Pattern> compiled = Pattern::Compile(*translated);
     RETORT_RETURN_IF_ERROR(WithContext(compiled.status(), pattern.where()));
     out_.steps_.push_back(std::make_unique<RegexSplit>(*std::move(compiled), merge));
     return absl::OkStatus();
@@ -188,14 +198,15 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Make(const JsonObject& tokenizer) {
 }
 
 absl::Status PreTokenizer::Cut(absl::string_view text, std::vector<Word>* words,
-                               std::vector<Word>* spare, size_t* stopped_at) const {
+                               std::vector<Word>* spare, MatchBudget* budget,
+                               size_t* stopped_at) const {
   words->clear();
   if (text.empty()) return absl::OkStatus();
   words->push_back(MakeWord(0, text.size()));
   for (const auto& step : steps_) {
     spare->clear();
     for (const Word& word : *words) {
-      RETORT_RETURN_IF_ERROR(step->Cut(text, word, spare, stopped_at));
+      RETORT_RETURN_IF_ERROR(step->Cut(text, word, spare, budget, stopped_at));
     }
     std::swap(*words, *spare);
   }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/text/pattern.h"
 #include "common/text/tokenizer_json.h"
 #include "common/text/word.h"
 
@@ -18,9 +19,9 @@ class PreTokenizerStep {
  public:
   virtual ~PreTokenizerStep() = default;
   // Appends the words of text[piece), which is not empty, to `words`; no empty ones. On an error
-  // `*stopped_at` is where in `text` the step gave up.
+  // `*stopped_at` is where in `text` the step gave up. `budget` is for all of the text.
   virtual absl::Status Cut(absl::string_view text, Word piece, std::vector<Word>* words,
-                           size_t* stopped_at) const = 0;
+                           MatchBudget* budget, size_t* stopped_at) const = 0;
 };
 
 class PreTokenizer {
@@ -33,7 +34,7 @@ class PreTokenizer {
   // Sets `words` to those of `text` (valid UTF-8, < 2 GiB), in order and without gaps. `spare` is
   // overwritten. Errors: RESOURCE_EXHAUSTED when a pattern gives up, at byte `*stopped_at`.
   absl::Status Cut(absl::string_view text, std::vector<Word>* words, std::vector<Word>* spare,
-                   size_t* stopped_at) const;
+                   MatchBudget* budget, size_t* stopped_at) const;
 
   // Whether tokens stand for bytes, spelled in the byte alphabet.
   bool byte_level() const { return byte_level_; }

@@ -4,6 +4,7 @@
 
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/text_argument.h"
 #include "common/base/write_output.h"
 #include "common/text/chat_template.h"
 
@@ -13,7 +14,7 @@ namespace {
 constexpr int64_t kMaxInputBytes = 64 << 20;
 
 absl::StatusOr<std::string> ReadInput(const std::string& path) {
-  return ReadFile(path == "-" ? "/dev/stdin" : path, kMaxInputBytes);
+  return path == "-" ? ReadStandardInput(kMaxInputBytes) : ReadFile(path, kMaxInputBytes);
 }
 
 }  // namespace
@@ -25,6 +26,8 @@ absl::Status RenderChatCommand(const RenderChatOptions& options, absl::CivilSeco
   text::ChatInput input;
   input.add_generation_prompt = options.add_generation_prompt;
   input.now = now;
+  RETORT_ASSIGN_OR_RETURN(input.variables,
+                          text::ParseTemplateVariables(options.template_variables));
   RETORT_ASSIGN_OR_RETURN(input.messages, ReadInput(options.messages));
   if (!options.tools.empty()) {
     RETORT_ASSIGN_OR_RETURN(input.tools, ReadInput(options.tools));

@@ -4,6 +4,7 @@
 
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/civil_time.h"
@@ -15,6 +16,7 @@ struct RenderChatOptions {
   std::string messages = "-";  // File with a JSON array of messages; "-" is standard input.
   std::string tools;           // File with a JSON array; empty: none.
   bool add_generation_prompt = false;
+  std::vector<std::string> template_variables;  // NAME=JSON.
 };
 
 // Writes the prompt, nothing else, not even a newline behind it. `now` is what a template that

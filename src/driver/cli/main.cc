@@ -18,6 +18,7 @@
 #include "common/job/job_file.h"
 #include "common/job/plan.h"
 #include "common/rpc/build_version.h"
+#include "common/text/chat_template.h"
 #include "driver/cli/chat_command.h"
 #include "driver/cli/model_info_command.h"
 #include "driver/cli/run_command.h"
@@ -99,6 +100,9 @@ void AddChat(CLI::App& app, RenderChatOptions& options) {
   chat->add_option("--tools", options.tools, "JSON array of tools");
   chat->add_flag("--add-generation-prompt", options.add_generation_prompt,
                  "End where the model's answer begins");
+  chat->add_option("--template-var", options.template_variables, text::kTemplateVariableHelp)
+      ->type_name("NAME=JSON")
+      ->allow_extra_args(false);
 }
 
 void AddModel(CLI::App& app, ModelInfoOptions& options) {
@@ -177,4 +181,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace retort::driver
 
-int main(int argc, char** argv) { return retort::driver::Main(argc, argv); }
+int main(int argc, char** argv) {
+  retort::FillStandardDescriptors();
+  return retort::driver::Main(argc, argv);
+}

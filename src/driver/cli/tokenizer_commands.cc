@@ -1,6 +1,7 @@
 #include "driver/cli/tokenizer_commands.h"
 
 #include <fstream>
+#include <iostream>
 #include <memory>
 #include <utility>
 
@@ -22,7 +23,6 @@
 namespace retort::driver {
 namespace {
 
-constexpr char kStdin[] = "/dev/stdin";
 constexpr size_t kMaxLineBytes = 64 << 20;
 constexpr int64_t kMaxIds = 16 << 20;
 
@@ -60,6 +60,14 @@ absl::Status AddLines(std::istream& in, const std::string& name, text::BpeTraine
     if (!*more) return absl::OkStatus();
     RETORT_RETURN_IF_ERROR(WithContext(trainer->Add(line), absl::StrCat(name, ":", number)));
   }
+}
+
+absl::Status AddInput(const std::string& input, text::BpeTrainer* trainer) {
+  if (input == "-") return AddLines(std::cin, "standard input", trainer);
+  RETORT_RETURN_IF_ERROR(FileSize(input).status());  // Says why it cannot be read.
+  std::ifstream in(input, std::ios::binary);
+  if (!in.is_open()) return absl::NotFoundError(absl::StrCat(input, ": cannot be opened"));
+  return AddLines(in, input, trainer);
 }
 
 }  // namespace
@@ -100,19 +108,17 @@ absl::Status DetokenizeCommand(const DetokenizeOptions& options, std::ostream& o
 }
 
 absl::Status TrainTokenizerCommand(const TrainTokenizerOptions& options, std::ostream& out) {
+  const std::string path = absl::StrCat(options.output, "/tokenizer.json");
+  if (!options.overwrite && FileExists(path)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(path, " is there already; give another folder, or --overwrite"));
+  }
   RETORT_ASSIGN_OR_RETURN(text::BpeTrainer trainer, text::BpeTrainer::Make(options.trainer));
   for (const std::string& input : options.inputs) {
-    const std::string path = input == "-" ? kStdin : input;
-    RETORT_ASSIGN_OR_RETURN(const int64_t size, FileSize(path));  // Says why it cannot be read.
-    std::ifstream in(path, std::ios::binary);
-    if (!in.is_open() || size < 0) {
-      return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-    }
-    RETORT_RETURN_IF_ERROR(AddLines(in, path, &trainer));
+    RETORT_RETURN_IF_ERROR(AddInput(input, &trainer));
   }
   const text::BpeTrainer::Result result = trainer.Train();
   RETORT_RETURN_IF_ERROR(MakeDirectories(options.output));
-  const std::string path = absl::StrCat(options.output, "/tokenizer.json");
   RETORT_RETURN_IF_ERROR(WriteFileAtomically(path, result.tokenizer_json));
   out << path << ": " << result.vocab_size << " tokens from " << result.distinct_words
       << " distinct words";
@@ -154,6 +160,7 @@ void TokenizerCommands::AddTo(CLI::App& app) {
       tokenizer_->add_subcommand("train", "Learn a byte-level BPE tokenizer.json from text files");
   train->add_option("--vocab-size", train_options_.trainer.vocab_size, "Tokens in all")->required();
   train->add_option("--output", train_options_.output, "Folder for tokenizer.json")->required();
+  train->add_flag("--overwrite", train_options_.overwrite, "Replace a tokenizer.json in it");
   train
       ->add_option("--special-token", train_options_.trainer.special_tokens,
                    "A token that texts are searched for, such as <|endoftext|>; repeatable")

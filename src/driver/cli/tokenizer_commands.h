@@ -40,9 +40,11 @@ struct TrainTokenizerOptions {
   text::BpeTrainerOptions trainer;
   std::vector<std::string> inputs;  // Text files; "-": stdin. Read line by line.
   std::string output;               // Folder; made if it is missing.
+  bool overwrite = false;           // Else a tokenizer.json in it is refused.
 };
 
-// Writes output/tokenizer.json and says on `out` what it holds. Errors name the file and the line.
+// Writes output/tokenizer.json and says on `out` what it holds. Errors name the file and the line;
+// ALREADY_EXISTS if there is one and not `overwrite`.
 absl::Status TrainTokenizerCommand(const TrainTokenizerOptions& options, std::ostream& out);
 
 // The three sub-commands on the command line.

@@ -24,7 +24,7 @@ text::ChatInput InputOf(const v1::Chat& chat, bool add_generation_prompt) {
           .tools = chat.tools_json(),
           .add_generation_prompt = add_generation_prompt,
           .variables = {},
-          .now = absl::ToCivilSecond(absl::Now(), absl::UTCTimeZone())};
+          .now = absl::ToCivilSecond(absl::Now(), absl::LocalTimeZone())};
 }
 
 absl::Status CheckClient(const std::string& client) {

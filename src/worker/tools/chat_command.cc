@@ -27,13 +27,20 @@ Json Message(const char* role, const std::string& content) {
   return {{"role", role}, {"content", content}};
 }
 
+using Variables = std::vector<std::pair<std::string, std::string>>;
+
 // What was said so far. Not thread-safe.
 class Conversation {
  public:
   Conversation(const LoadedModel& model, const text::ChatTemplate& chat_template,
                const layout::GenerationDefaults& defaults, const ChatOptions& options,
-               absl::CivilSecond now)
-      : model_(model), template_(chat_template), defaults_(defaults), options_(options), now_(now) {
+               Variables variables, absl::CivilSecond now)
+      : model_(model),
+        template_(chat_template),
+        defaults_(defaults),
+        options_(options),
+        variables_(std::move(variables)),
+        now_(now) {
     Reset();
   }
 
@@ -62,7 +69,7 @@ class Conversation {
     const text::ChatInput input{.messages = DumpJson(messages_),
                                 .tools = "",
                                 .add_generation_prompt = true,
-                                .variables = {},
+                                .variables = variables_,
                                 .now = now_};
     RETORT_ASSIGN_OR_RETURN(const text::ChatText prompt, template_.Render(input));
     CompletionRequest request;
@@ -91,6 +98,7 @@ class Conversation {
   const text::ChatTemplate& template_;
   const layout::GenerationDefaults& defaults_;
   const ChatOptions& options_;
+  const Variables variables_;
   const absl::CivilSecond now_;
   Json messages_;
   uint64_t answers_ = 0;
@@ -107,12 +115,17 @@ absl::StatusOr<std::string> CheckedText(std::string text, bool replace) {
 absl::Status SayLine(const ChatOptions& options, const std::string& line, int64_t number,
                      Conversation* conversation, std::ostream& out, std::ostream& err) {
   absl::StatusOr<std::string> text =
-      CheckedText(std::string(absl::StripSuffix(line, "\n")), options.replace_invalid_utf8);
+      CheckedText(std::string(absl::StripSuffix(absl::StripSuffix(line, "\n"), "\r")),
+                  options.replace_invalid_utf8);
   const absl::Status status = text.ok() ? conversation->Say(*text, out) : text.status();
   if (!options.interactive) {
     return WithContext(status, absl::StrCat("line ", number, " of standard input"));
   }
-  if (!absl::IsInvalidArgument(status)) return status;
+  // What is wrong with this message; anything else would meet the next one too.
+  if (!absl::IsInvalidArgument(status) && !absl::IsUnimplemented(status) &&
+      !absl::IsResourceExhausted(status)) {
+    return status;
+  }
   return WriteOutput(
       absl::StrCat("retort: ", status.message(), " (/reset forgets the conversation)\n"), err);
 }
@@ -143,6 +156,8 @@ absl::Status Converse(const ChatOptions& options, Conversation* conversation, st
 absl::Status ChatCommand(const ChatOptions& options, absl::CivilSecond now, std::istream& in,
                          std::ostream& out, std::ostream& err) {
   RETORT_RETURN_IF_ERROR(CheckStopStrings(options.draw.stops, "stop"));
+  RETORT_ASSIGN_OR_RETURN(Variables variables,
+                          text::ParseTemplateVariables(options.template_variables));
   ChatOptions checked = options;
   absl::StatusOr<std::string> system = CheckedText(options.system, options.replace_invalid_utf8);
   if (!system.ok()) return WithContext(system.status(), "system");
@@ -151,7 +166,8 @@ absl::Status ChatCommand(const ChatOptions& options, absl::CivilSecond now, std:
                           layout::LoadGenerationDefaults(options.model.folder));
   RETORT_ASSIGN_OR_RETURN(const LoadedModel model, LoadModelFolder(options.model));
   RETORT_RETURN_IF_ERROR(model.chat_template.status());
-  Conversation conversation(model, **model.chat_template, defaults, checked, now);
+  Conversation conversation(model, **model.chat_template, defaults, checked, std::move(variables),
+                            now);
   return Converse(checked, &conversation, in, out, err);
 }
 

@@ -4,6 +4,7 @@
 #include <istream>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/civil_time.h"
@@ -15,6 +16,7 @@ struct ChatOptions {
   ModelOptions model;
   DrawOptions draw;    // Answer i since the start or /reset draws from the random stream (seed, i).
   std::string system;  // The first message; empty: none.
+  std::vector<std::string> template_variables;  // NAME=JSON.
   bool replace_invalid_utf8 = false;
   // A person is typing: the prompt "> " is shown, and what is wrong with one message is told on
   // `err` without ending the conversation.

@@ -62,6 +62,10 @@ std::string AnswerJson(const LoadedModel& model, const CompletionRequest& reques
 
 absl::Status GenerateCommand(const GenerateOptions& options, std::ostream& out) {
   RETORT_RETURN_IF_ERROR(CheckStopStrings(options.draw.stops, "stop"));
+  if (options.top_log_probs > 0 && !options.json) {
+    return absl::InvalidArgumentError(
+        "--top-log-probs is for --json: without it only the text is printed");
+  }
   RETORT_ASSIGN_OR_RETURN(const std::string prompt,
                           TextArgument(options.prompt, options.text.replace_invalid_utf8));
   RETORT_ASSIGN_OR_RETURN(const LoadedModel model, LoadModelFolder(options.model));

@@ -20,6 +20,7 @@
 #include "common/tensor/torch_process.h"
 #include "common/tensor/weight_writer.h"
 #include "worker/tools/loaded_model.h"
+#include "worker/tools/staging_guard.h"
 
 namespace retort::worker {
 namespace {
@@ -116,9 +117,12 @@ absl::Status WriteFolder(const std::string& folder, const Sources& from,
     for (const int64_t size : tensor.shape) elements *= size;
     parameters += elements;
   }
+  StagingGuard guard;
   RETORT_RETURN_IF_ERROR(checkpoint::WriteStagedFolder(
-      folder, checkpoint::ExistingFolder::kKept,
-      [&](const std::string& staging) { return Fill(staging, from, output, progress, &files); }));
+      folder, checkpoint::ExistingFolder::kKept, [&](const std::string& staging) {
+        guard.Watch(staging);
+        return Fill(staging, from, output, progress, &files);
+      }));
   return WriteOutput(
       absl::StrCat(output.folder, ": ", parameters, " parameters, ", DtypeOf(from.tensors), ", ",
                    bytes, " bytes in ", files, files == 1 ? " file" : " files", "\n"),

@@ -1,5 +1,8 @@
 #include "common/base/command_line.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -8,6 +11,18 @@
 
 namespace retort {
 namespace {
+
+TEST(FillStandardDescriptorsDeathTest, ClosedOnes_StayUnusable_OthersGetHigherNumbers) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [] {
+    for (int fd = 0; fd < 3; ++fd) close(fd);
+    FillStandardDescriptors();
+    char c = 0;
+    const bool unusable = read(0, &c, 1) < 0 && write(1, &c, 1) < 0 && write(2, &c, 1) < 0;
+    _exit(unusable && open("/dev/null", O_RDONLY) > 2 ? 7 : 1);
+  };
+  EXPECT_EXIT(run(), testing::ExitedWithCode(7), "");
+}
 
 // The line that `words` print, "" if they parse.
 std::string ErrorOf(std::vector<std::string> words) {

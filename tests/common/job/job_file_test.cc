@@ -29,9 +29,11 @@ std::string Replace(const std::string& text, const std::string& from, const std:
 TEST(JobFileTest, RecordBegin_TheTimeUnlessTheJobGivesOne) {
   v1::JobSpec spec = Load(kPpoJob);
   EXPECT_FALSE(spec.data().has_template_time());
-  RecordBegin(absl::FromUnixSeconds(1772357400), &spec);
+  const absl::Time begin =
+      absl::FromCivil(absl::CivilSecond(2026, 3, 1, 9, 30), absl::LocalTimeZone());
+  RecordBegin(begin, &spec);
   EXPECT_EQ(spec.data().template_time(), "2026-03-01T09:30:00");
-  RecordBegin(absl::FromUnixSeconds(1872357400), &spec);
+  RecordBegin(begin + absl::Hours(9999), &spec);
   EXPECT_EQ(spec.data().template_time(), "2026-03-01T09:30:00");
   // What a resume or a second run from RUN/job.yaml reads.
   EXPECT_EQ(Load(JobToYaml(spec)).data().template_time(), "2026-03-01T09:30:00");

@@ -86,6 +86,17 @@ TEST(ChatTemplateTest, Render_NamedTemplates_ToolUseOnlyWithTools) {
   EXPECT_EQ(TextOf(loaded, input), "tools 1");
 }
 
+TEST(ChatTemplateTest, Render_ToolUseFile_OnlyWithTools) {
+  ChatTemplateFiles files;
+  files.chat_template_jinja = "plain";
+  files.tool_use_jinja = "tools {{ tools | length }}";
+  const Loaded loaded = ChatTemplate::Parse(files, "m");
+  ChatInput input = Input();
+  EXPECT_EQ(TextOf(loaded, input), "plain");
+  input.tools = R"([{"name": "f"}])";
+  EXPECT_EQ(TextOf(loaded, input), "tools 1");
+}
+
 TEST(ChatTemplateTest, Render_SpecialTokens_ConfigFirstNullIsUndefined) {
   ChatTemplateFiles files;
   files.chat_template_jinja =
@@ -107,6 +118,23 @@ TEST(ChatTemplateTest, Render_Variables_ReachTheTemplate) {
   EXPECT_EQ(TextOf(loaded, input), "hi True None False mine False");
   input.variables = {{"messages", "[]"}};
   EXPECT_THAT(TextOf(loaded, input), HasSubstr("\"messages\" of the template is given twice"));
+}
+
+TEST(ChatTemplateTest, Render_Reasoning_UnderTheNamesOfTransformers) {
+  const Loaded loaded =
+      Config(R"({"chat_template": "{% for m in messages %}{{ m | tojson }}{% endfor %}"})");
+  ChatInput input = Input();
+  const auto rendered = [&](const char* message) {
+    input.messages = std::string("[") + message + "]";
+    return TextOf(loaded, input);
+  };
+  EXPECT_EQ(rendered(R"({"role": "a", "reasoning": "r"})"),
+            R"({"thinking": "r", "role": "a", "reasoning": "r", "reasoning_content": "r"})");
+  EXPECT_EQ(rendered(R"({"role": "a", "thinking": "t", "reasoning": "r"})"),
+            R"({"thinking": "t", "role": "a", "reasoning": "r", "reasoning_content": "t"})");
+  EXPECT_EQ(rendered(R"({"reasoning_content": "c", "thinking": null})"),
+            R"({"thinking": null, "reasoning_content": "c"})");
+  EXPECT_EQ(rendered(R"({"role": "a", "thinking": null})"), R"({"role": "a", "thinking": null})");
 }
 
 TEST(ChatTemplateTest, Render_Date_IsTheGivenOne) {

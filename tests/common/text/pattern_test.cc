@@ -61,6 +61,25 @@ TEST(PatternTest, EndlessBacktracking_GivesUp) {
   EXPECT_THAT(Match("(?:a|ab)(?R)?c", std::string(1'000'000, 'a')), HasSubstr("gave up"));
 }
 
+// Each place alone costs little; all of them together the square of the text.
+TEST(PatternTest, QuadraticWork_EndsWithTheBudgetOfTheText) {
+  const auto fast = Pattern::Compile("a+[bc]");
+  const auto repeats = Pattern::Compile("a{9999}b|a");
+  ASSERT_TRUE(fast.ok() && repeats.ok());
+  const std::string text = std::string(100'000, 'a') + "d";
+  const auto match = fast->Find(text, 0);
+  EXPECT_EQ(match.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(match.status().message()),
+              HasSubstr("gave up at byte 0 of a text of 100001 bytes: too much work"));
+  MatchBudget budget(/*text_bytes=*/1000);
+  absl::Status status;
+  size_t from = 0;
+  while (status.ok() && from < text.size()) {
+    status = repeats->Find(text, from++, &budget).status();
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST(PatternTest, Reproducible_SameMatchesAndLimits) {
   const auto pattern = Pattern::Compile("(a+)+$", PatternMatcher::kReproducible);
   ASSERT_TRUE(pattern.ok()) << pattern.status();

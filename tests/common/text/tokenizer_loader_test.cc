@@ -46,7 +46,6 @@ TEST(TokenizerLoaderTest, UnknownPart_RefusedByName) {
       {"/post_processor", {{"type", "BertProcessing"}}, "post_processor.type is BertProcessing"},
       {"/decoder", {{"type", "WordPiece"}}, "decoder.type is WordPiece"},
       {"/decoder", nullptr, "tokenizer.json.decoder is null"},
-      {"/added_tokens/0/single_word", true, "added_tokens[0].single_word is true for \"<eos>\""},
   };
   for (const auto& c : cases) {
     json file = ByteLevelFile();

@@ -256,6 +256,49 @@ TEST(TokenizerTest, EncodeManyWords_RememberedOnesStayRight) {
   }
 }
 
+TEST(TokenizerTest, EncodeSingleWordToken_NotBesideWordCharacters) {
+  json file = ByteLevelFile();
+  file["added_tokens"][0]["single_word"] = true;
+  file["added_tokens"][0]["content"] = "ab";
+  file["added_tokens"][0]["id"] = 256;
+  file["added_tokens"].push_back(SpecialToken(300, "abc"));
+  file["added_tokens"][1]["single_word"] = true;
+  const auto tokenizer = MakeTokenizer(file);
+  // As tokenizers 0.23.3 has it: a token that is not allowed leaves no room for a shorter one.
+  EXPECT_THAT(*tokenizer->Encode("abc-abc", false), ElementsAre(300, '-', 300));
+  EXPECT_THAT(*tokenizer->Encode("abc1", false), ElementsAre(256, 'c', '1'));
+  EXPECT_THAT(*tokenizer->Encode("_abc", false), ElementsAre('_', 256, 'c'));
+  EXPECT_THAT(*tokenizer->Encode("(abc)\xe2\x82\xac", false),
+              ElementsAre('(', 300, ')', 0xE2, 0x82, 0xAC));
+  EXPECT_THAT(*tokenizer->Encode("\xc3\xa9"
+                                 "abc",
+                                 false),
+              ElementsAre(0xC3, 0xA9, 256, 'c'));
+}
+
+// As Hugging Face's tokenizers have it: an empty match cuts, except right behind a match.
+TEST(TokenizerTest, EncodeSplit_EmptyMatch_Cuts) {
+  const struct {
+    const char *pattern, *behavior;
+    std::vector<int64_t> ids;  // Of "abab".
+  } cases[] = {
+      {"(?=[b])", "Isolated", {'a', 'b', 'a', 'b'}},
+      {"(?<=b)", "MergedWithPrevious", {256, 256}},
+      {"(?=aba)|$", "Isolated", {258}},
+      {"b|", "Isolated", {'a', 'b', 'a', 'b'}},
+      {"x*", "Isolated", {'a', 'b', 'a', 'b'}},
+  };
+  for (const auto& c : cases) {
+    json file = ByteLevelFile();
+    file["pre_tokenizer"] = {
+        {"type", "Sequence"},
+        {"pretokenizers",
+         {{{"type", "Split"}, {"behavior", c.behavior}, {"pattern", {{"Regex", c.pattern}}}},
+          {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+    EXPECT_EQ(*MakeTokenizer(file)->Encode("abab", false), c.ids) << c.pattern;
+  }
+}
+
 TEST(TokenizerTest, EncodePatternThatGivesUp_NamesTheByteOfTheText) {
   json file = ByteLevelFile();
   file["normalizer"] = {{"type", "Prepend"}, {"prepend", "__"}};

@@ -52,6 +52,14 @@ TEST_F(ChatCommandTest, Render_ToolsAndGenerationPrompt_ReachTheTemplate) {
   EXPECT_EQ(Run(), std::string("2024[{\"name\": \"f\"}]<user>a\0é\n<assistant>", 41));
 }
 
+TEST_F(ChatCommandTest, Render_TemplateVariables_ReachTheTemplate) {
+  Write("chat_template.jinja", "{{ enable_thinking }}{{ n + 1 }}");
+  options_.template_variables = {"enable_thinking=false", "n=41"};
+  EXPECT_EQ(Run(), "False42");
+  options_.template_variables = {"enable thinking=false"};
+  EXPECT_THAT(Run(), HasSubstr("is not NAME=JSON"));
+}
+
 TEST_F(ChatCommandTest, MissingOrMalformedFiles_AreNamed) {
   Write("messages.json", "{");
   EXPECT_THAT(Run(), HasSubstr("messages: not valid JSON"));

@@ -89,6 +89,12 @@ TEST_F(TokenizerCommandsTest, Train_WritesATokenizerThatEncodes) {
                     "--output", out, folder_ + "/a.txt", folder_ + "/b.txt"}),
             out + "/tokenizer.json: 258 tokens from 3 distinct words\n");
   EXPECT_EQ(Output({"tokenize", "--model", out, "ab<end>"}), "257 0\n");
+  EXPECT_EQ(
+      Output({"tokenizer", "train", "--vocab-size", "257", "--output", out, folder_ + "/a.txt"}),
+      out + "/tokenizer.json is there already; give another folder, or --overwrite");
+  EXPECT_THAT(Output({"tokenizer", "train", "--vocab-size", "257", "--overwrite", "--output", out,
+                      folder_ + "/a.txt"}),
+              HasSubstr("257 tokens"));
 }
 
 TEST_F(TokenizerCommandsTest, Train_FewerTokensThanWanted_SaysSo) {

@@ -113,6 +113,38 @@ TEST_F(ChatCommandTest, BadLine_OfAPerson_IsToldAndForgotten) {
   EXPECT_THAT(errors_, HasSubstr("retort: conversation: "));
 }
 
+TEST_F(ChatCommandTest, UnsupportedMessage_OfAPerson_IsToldAndForgotten) {
+  ASSERT_TRUE(WriteFileDurably(folder_ + "/chat_template.jinja",
+                               "{% for m in messages %}{% if m.content == '9' %}"
+                               "{{ m.content | urlencode }}{% endif %}{{ m.content }}0{% endfor %}")
+                  .ok());
+  options_.interactive = true;
+  ASSERT_TRUE(Chat("9\n12\n").ok());
+  EXPECT_EQ(output_, absl::StrCat("> > ", AnswerTo("120"), "> \n"));
+  EXPECT_THAT(errors_, HasSubstr("urlencode"));
+}
+
+TEST_F(ChatCommandTest, CarriageReturns_AreNoPartOfAMessage) {
+  ASSERT_TRUE(Chat("12\r\n").ok());
+  EXPECT_EQ(output_, AnswerTo("120"));
+}
+
+TEST_F(ChatCommandTest, TemplateVariables_ReachTheTemplate) {
+  ASSERT_TRUE(WriteFileDurably(folder_ + "/chat_template.jinja",
+                               "{% for m in messages %}{{ m.content }}{{ 7 if thinking else 8 }}"
+                               "{{ x }}{% endfor %}")
+                  .ok());
+  options_.template_variables = {"thinking=false", "x=\"3\""};
+  ASSERT_TRUE(Chat("12\n").ok());
+  EXPECT_EQ(output_, AnswerTo("1283"));
+  options_.template_variables = {"thinking=no"};
+  EXPECT_THAT(std::string(Chat("12\n").message()), HasSubstr("is \"no\", which is not JSON"));
+  options_.template_variables = {"thinking"};
+  EXPECT_THAT(std::string(Chat("12\n").message()), HasSubstr("\"thinking\" is not NAME=JSON"));
+  options_.template_variables = {"messages=[]"};
+  EXPECT_THAT(std::string(Chat("12\n").message()), HasSubstr("is given twice"));
+}
+
 TEST_F(ChatCommandTest, ConversationBeyondTheContext_Refused) {
   EXPECT_THAT(std::string(Chat(std::string(50, '1') + "\n").message()),
               HasSubstr("the conversation has 51 tokens; the model's context is 48"));

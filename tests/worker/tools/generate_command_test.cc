@@ -231,7 +231,12 @@ TEST_F(GenerateCommandTest, BadOptions_SayWhich) {
          o->draw.stops = {"1", ""};
        },
        "stop[1] has 0 bytes"},
-      {[](auto* o) { o->top_log_probs = 12; }, "top_log_probs is 12; expected 0 to 11"},
+      {[](auto* o) {
+         o->top_log_probs = 12;
+         o->json = true;
+       },
+       "top_log_probs is 12; expected 0 to 11"},
+      {[](auto* o) { o->top_log_probs = 2; }, "--top-log-probs is for --json"},
       {[](auto* o) { o->prompt = ""; }, "the prompt is empty and the tokenizer adds no token"},
       {[](auto* o) { o->prompt = std::string(32, '1'); }, "the model's context is 32"},
       {[](auto* o) { o->prompt = "31\xff"; }, "prompt: "},

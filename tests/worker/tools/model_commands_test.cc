@@ -147,6 +147,20 @@ TEST_F(ModelCommandsTest, Convert_Float16Overflow_RefusedNothingLeft) {
               Each(Not(StartsWith(output_path.filename().string()))));
 }
 
+TEST_F(ModelCommandsTest, Convert_OtherVocabulariesAndTemplates_AreCopied) {
+  const std::string templates = model_ + "/additional_chat_templates";
+  ASSERT_TRUE(MakeDirectories(templates).ok());
+  const std::string names[] = {"vocab.txt", "spiece.model", "tekken.json",
+                               "additional_chat_templates/tool_use.jinja"};
+  for (const std::string& name : names) {
+    ASSERT_TRUE(WriteFileDurably(model_ + "/" + name, name).ok());
+  }
+  EXPECT_THAT(Convert(Output()), HasSubstr("parameters"));
+  for (const std::string& name : names) {
+    EXPECT_EQ(*ReadFile(output_ + "/" + name, 1000), name);
+  }
+}
+
 TEST_F(ModelCommandsTest, OutputFolder_EmptyIsTaken_OthersRefused) {
   ASSERT_TRUE(MakeDirectories(output_).ok());
   OutputOptions output = Output();

@@ -48,9 +48,9 @@ int64_t Bound::Int(size_t parameter, int64_t fallback) const {
   return value->int_value();
 }
 
-std::string Bound::Text(size_t parameter, absl::string_view fallback) const {
+absl::string_view Bound::Text(size_t parameter, absl::string_view fallback) const {
   const Value* const value = values_[parameter];
-  if (value == nullptr) return std::string(fallback);
+  if (value == nullptr) return fallback;
   if (!value->IsString()) WrongType(parameter, "a string");
   return value->text();
 }

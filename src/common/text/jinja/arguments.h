@@ -41,7 +41,7 @@ class Bound {
   const Value& At(size_t parameter) const { return *values_[parameter]; }  // A required one.
   bool Flag(size_t parameter, bool fallback) const;
   int64_t Int(size_t parameter, int64_t fallback) const;
-  std::string Text(size_t parameter, absl::string_view fallback) const;
+  absl::string_view Text(size_t parameter, absl::string_view fallback) const;  // Not copied.
   bool IsNone(size_t parameter) const;  // Absent counts as None.
 
  private:

@@ -154,6 +154,7 @@ Value Negative(Runtime& runtime, const Value& value) {
   if (value.Is(Kind::kFloat)) return Value::Float(-value.float_value());
   if (value.Is(Kind::kBigInt)) {
     const std::string& digits = value.text();
+    runtime.ChargeBytes(digits.size());
     std::string inverse = digits[0] == '-' ? digits.substr(1) : absl::StrCat("-", digits);
     return Value::Of(Kind::kBigInt, runtime.New<StringObject>(std::move(inverse)));
   }

@@ -38,25 +38,24 @@ Value MissingAttribute(Runtime& runtime, const Value& object, absl::string_view 
       absl::StrCat("a ", TypeName(object), " has no \"", Printable(name), "\""));
 }
 
-std::optional<Value> LoopAttribute(Runtime& runtime, const LoopObject& loop,
-                                   absl::string_view name) {
-  const auto count = static_cast<int64_t>(loop.items.size());
+std::optional<Value> LoopAttribute(Runtime& runtime, LoopObject& loop, absl::string_view name) {
+  const auto count = [&loop] { return static_cast<int64_t>(loop.Length()); };
   const auto index = static_cast<int64_t>(loop.index);
   if (name == "index") return Value::Int(index + 1);
   if (name == "index0") return Value::Int(index);
-  if (name == "revindex") return Value::Int(count - index);
-  if (name == "revindex0") return Value::Int(count - index - 1);
+  if (name == "revindex") return Value::Int(count() - index);
+  if (name == "revindex0") return Value::Int(count() - index - 1);
   if (name == "first") return Value::Bool(index == 0);
-  if (name == "last") return Value::Bool(index + 1 == count);
-  if (name == "length") return Value::Int(count);
+  if (name == "last") return Value::Bool(!loop.Reach(loop.index + 1));
+  if (name == "length") return Value::Int(count());
   if (name == "depth") return Value::Int(1);
   if (name == "depth0") return Value::Int(0);
   if (name == "previtem") {
     return index > 0 ? loop.items[loop.index - 1] : runtime.Undefined("there is no previous item");
   }
   if (name == "nextitem") {
-    return index + 1 < count ? loop.items[loop.index + 1]
-                             : runtime.Undefined("there is no next item");
+    return loop.Reach(loop.index + 1) ? loop.items[loop.index + 1]
+                                      : runtime.Undefined("there is no next item");
   }
   return std::nullopt;
 }

@@ -35,6 +35,9 @@ absl::Span<const NamedBuiltin> Functions();
 Value ReplaceText(Runtime& runtime, absl::string_view text, absl::string_view from,
                   absl::string_view to, int64_t count);
 
+// What taking the characters of `chars` off the ends of `text` may cost: each is looked for in it.
+void ChargeStrip(Runtime& runtime, absl::string_view text, absl::string_view chars);
+
 Builtin FindIn(absl::Span<const NamedBuiltin> table, absl::string_view name);
 
 }  // namespace retort::text::jinja

@@ -35,13 +35,14 @@ Arguments Evaluator::EvaluateArguments(const CallArguments& call) {
   const Value more = Evaluate(*call.double_star);
   if (!more.Is(Kind::kDict)) Fail("** needs a dict");
   for (const auto& [key, value] : more.As<DictObject>()->entries) {
-    runtime_.Charge();
+    runtime_.Charge(1 + static_cast<int64_t>(arguments.keyword.size() / 16));
     if (!key.IsString()) Fail("** needs a dict whose keys are strings");
     for (const auto& other : arguments.keyword) {
       if (other.first == key.text()) {
         Fail(absl::StrCat("argument \"", Printable(key.text()), "\" is given twice"));
       }
     }
+    runtime_.ChargeBytes(key.text().size());
     arguments.keyword.emplace_back(key.text(), value);
   }
   return arguments;
@@ -89,28 +90,35 @@ Value Evaluator::CallMacro(const MacroObject& macro, const Arguments& arguments)
   return runtime_.String(std::move(text));
 }
 
-// Positional arguments, then named ones, then defaults, which see the parameters before them.
+// The arguments first, then the defaults in order. A default sees the parameters that have a value
+// by then; of the others not even a variable of the same name outside.
 void Evaluator::BindMacro(const MacroDefinition& definition, const Arguments& arguments,
                           Scope* scope) {
   const size_t count = definition.parameters.size();
   const size_t without_default = count - definition.defaults.size();
   std::vector<bool> used(arguments.keyword.size(), false);
-  for (size_t i = 0; i < std::min(count, arguments.positional.size()); ++i) {
-    scope->Set(definition.parameters[i], arguments.positional[i]);
-  }
-  for (size_t i = arguments.positional.size(); i < count; ++i) {
+  std::vector<size_t> absent;
+  for (size_t i = 0; i < count; ++i) {
     const std::string& name = definition.parameters[i];
+    if (i < arguments.positional.size()) {
+      scope->Set(name, arguments.positional[i]);
+      continue;
+    }
+    runtime_.Charge(1 + static_cast<int64_t>(arguments.keyword.size() / 16));
     const auto it = std::find_if(arguments.keyword.begin(), arguments.keyword.end(),
                                  [&](const auto& argument) { return argument.first == name; });
     if (it != arguments.keyword.end()) {
       used[static_cast<size_t>(it - arguments.keyword.begin())] = true;
       scope->Set(name, it->second);
-    } else if (i >= without_default) {
-      scope->Set(name, Evaluate(*definition.defaults[i - without_default]));
     } else {
+      absent.push_back(i);
       scope->Set(name, runtime_.Undefined(
                            absl::StrCat("parameter \"", Printable(name), "\" was not given")));
     }
+  }
+  for (const size_t i : absent) {
+    if (i < without_default) continue;
+    scope->Set(definition.parameters[i], Evaluate(*definition.defaults[i - without_default]));
   }
   BindSpecial(definition, arguments, used, scope);
 }

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/printable.h"
 #include "common/text/jinja/number.h"
+#include "common/text/jinja/python_text.h"
 
 namespace retort::text::jinja {
 namespace {
@@ -37,6 +40,12 @@ int OrderNumbers(const Value& a, const Value& b) {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
+void ChargeDigits(Runtime& runtime, const Value& a, const Value& b) {
+  for (const Value& value : {a, b}) {
+    if (value.Is(Kind::kBigInt)) runtime.ChargeBytes(value.text().size());
+  }
+}
+
 bool EqualItems(Runtime& runtime, const std::vector<Value>& a, const std::vector<Value>& b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -66,6 +75,7 @@ bool Ordered(Runtime& runtime, absl::string_view op, const Value& a, const Value
   const Runtime::Depth depth(runtime);
   runtime.Charge();
   if (a.IsNumber() && b.IsNumber()) {
+    ChargeDigits(runtime, a, b);
     const int order = OrderNumbers(a, b);
     return order == -1 || (or_equal && order == 0);
   }
@@ -90,7 +100,10 @@ bool Ordered(Runtime& runtime, absl::string_view op, const Value& a, const Value
 bool Equal(Runtime& runtime, const Value& a, const Value& b) {
   const Runtime::Depth depth(runtime);
   runtime.Charge();
-  if (a.IsNumber() && b.IsNumber()) return OrderNumbers(a, b) == 0;
+  if (a.IsNumber() && b.IsNumber()) {
+    ChargeDigits(runtime, a, b);
+    return OrderNumbers(a, b) == 0;
+  }
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
     case Kind::kUndefined:
@@ -134,7 +147,7 @@ bool Contains(Runtime& runtime, const Value& container, const Value& item) {
       Fail(absl::StrCat("\"in\" a string needs a string, not ", TypeName(item)));
     }
     runtime.ChargeBytes(container.text().size());
-    return container.text().find(item.text()) != std::string::npos;
+    return FindText(container.text(), item.text()) != std::string::npos;
   }
   if (container.Is(Kind::kDict)) {
     RequireHashable(runtime, item);
@@ -172,7 +185,9 @@ const Value* FindKey(Runtime& runtime, const DictObject& dict, const Value& key)
 const Value* FindKey(Runtime& runtime, const DictObject& dict, absl::string_view key) {
   runtime.Charge(1 + static_cast<int64_t>(dict.entries.size() / 16));
   for (const auto& entry : dict.entries) {
-    if (entry.first.IsString() && entry.first.text() == key) return &entry.second;
+    if (!entry.first.IsString() || entry.first.text().size() != key.size()) continue;
+    if (key.size() >= 32) runtime.ChargeBytes(key.size());
+    if (entry.first.text() == key) return &entry.second;
   }
   return nullptr;
 }
@@ -185,6 +200,14 @@ void SetKey(Runtime& runtime, DictObject* dict, const Value& key, const Value& v
   } else {
     dict->entries.emplace_back(key, value);
   }
+}
+
+void SetNamespaceKey(Runtime& runtime, DictObject* dict, const Value& key, const Value& value) {
+  if (key.IsString() && absl::StartsWith(key.text(), "_")) {
+    Fail(absl::StrCat("a namespace cannot hold \"", Printable(key.text()),
+                      "\": names that begin with _ are kept out"));
+  }
+  SetKey(runtime, dict, key, value);
 }
 
 }  // namespace retort::text::jinja

@@ -27,5 +27,7 @@ const Value* FindKey(Runtime& runtime, const DictObject& dict, absl::string_view
 
 // Puts `value` at `key`, in place if the key is there.
 void SetKey(Runtime& runtime, DictObject* dict, const Value& key, const Value& value);
+// The same for a namespace, which keeps out names that begin with _, as Transformers has it.
+void SetNamespaceKey(Runtime& runtime, DictObject* dict, const Value& key, const Value& value);
 
 }  // namespace retort::text::jinja

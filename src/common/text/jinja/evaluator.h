@@ -35,7 +35,8 @@ class Evaluator {
   Flow ExecuteWith(const Stmt& stmt);
   Flow ExecuteGeneration(const Stmt& stmt);
   void ExecuteCallBlock(const Stmt& stmt);
-  std::vector<Value> LoopItems(const Stmt& stmt);
+  void FillLoop(const Stmt& stmt, LoopObject* loop);
+  bool ExecuteIterations(const Stmt& stmt, LoopObject* loop);
   void Assign(const Expr& target, const Value& value);
   void Append(absl::string_view text);
   Value MakeMacro(const MacroDefinition& definition);

@@ -86,6 +86,7 @@ Value Evaluator::EvaluateOperator(const Expr& expr) {
 }
 
 Value Evaluator::EvaluateName(const Expr& expr) {
+  runtime_.Charge(scope_->reach() / 16);
   const Value* const found = scope_->Find(expr.name);
   if (found != nullptr) return *found;
   const Builtin function = FindFunction(expr.name);

@@ -36,6 +36,9 @@ Value Range(Runtime& runtime, const Value&, const Arguments& arguments) {
   return range;
 }
 
+template <Kind kind>
+constexpr auto kSet = kind == Kind::kNamespace ? SetNamespaceKey : SetKey;
+
 // dict(mapping or pairs, **more), and the same for namespace.
 template <Kind kind>
 Value MakeDict(Runtime& runtime, const Value&, const Arguments& arguments) {
@@ -44,18 +47,20 @@ Value MakeDict(Runtime& runtime, const Value&, const Arguments& arguments) {
   if (arguments.positional.size() > 1) Fail("dict and namespace take one positional argument");
   for (const Value& source : arguments.positional) {
     if (source.Is(Kind::kDict)) {
-      object->entries = source.As<DictObject>()->entries;
-      runtime.Charge(static_cast<int64_t>(2 * object->entries.size()));
+      runtime.Charge(static_cast<int64_t>(2 * source.As<DictObject>()->entries.size()));
+      for (const auto& [key, value] : source.As<DictObject>()->entries) {
+        kSet<kind>(runtime, object, key, value);
+      }
       continue;
     }
     for (const Value& entry : Iterate(runtime, source)) {
       const std::vector<Value> pair = Iterate(runtime, entry);
       if (pair.size() != 2) Fail("dict: an item of the list is not a pair");
-      SetKey(runtime, object, pair[0], pair[1]);
+      kSet<kind>(runtime, object, pair[0], pair[1]);
     }
   }
   for (const auto& [name, value] : arguments.keyword) {
-    SetKey(runtime, object, runtime.String(name), value);
+    kSet<kind>(runtime, object, runtime.String(name), value);
   }
   return Value::Of(kind, object);
 }
@@ -81,16 +86,32 @@ Value RaiseException(Runtime& runtime, const Value&, const Arguments& arguments)
   Fail(absl::StrCat("the template refuses its input: ", ToText(runtime, bound.At(0))));
 }
 
+// Python's datetime.now() knows no zone: %Z and %z are empty.
+std::string WithoutZone(absl::string_view format) {
+  std::string out;
+  for (size_t i = 0; i < format.size(); ++i) {
+    const absl::string_view pair = format.substr(i, 2);
+    if (pair == "%Z" || pair == "%z") {
+      ++i;
+      continue;
+    }
+    out += format[i];
+    if (pair.size() == 2 && pair[0] == '%') out += format[++i];
+  }
+  return out;
+}
+
 Value StrftimeNow(Runtime& runtime, const Value&, const Arguments& arguments) {
   const Bound bound("strftime_now", arguments, {"format"}, 1);
-  const std::string format = bound.Text(0, "");
+  const absl::string_view format = bound.Text(0, "");
   if (!runtime.now.has_value()) {
     Fail("strftime_now: the template asks for the date; give one");
   }
   constexpr size_t kMaxFormat = 1000;
   if (format.size() > kMaxFormat) Fail("strftime_now: the format is longer than 1000 bytes");
   const absl::TimeZone utc = absl::UTCTimeZone();
-  return runtime.String(absl::FormatTime(format, absl::FromCivil(*runtime.now, utc), utc));
+  return runtime.String(
+      absl::FormatTime(WithoutZone(format), absl::FromCivil(*runtime.now, utc), utc));
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ ItemPath::ItemPath(Runtime& runtime, const Value& attribute) {
                       "; expected a string or an integer"));
   }
   for (const absl::string_view part : absl::StrSplit(absl::string_view(attribute.text()), '.')) {
+    runtime.ChargeBytes(part.size());
     int64_t index = 0;
     if (IsDecimal(part) && absl::SimpleAtoi(part, &index)) {
       keys_.push_back(Value::Int(index));

@@ -18,7 +18,7 @@ Value Length(Runtime&, const Value& self, const Arguments& arguments) {
   if (self.IsUndefined()) return Value::Int(0);
   if (self.IsString()) return Value::Int(self.As<StringObject>()->length);
   if (self.Is(Kind::kDict)) return count(self.As<DictObject>()->entries.size());
-  if (self.Is(Kind::kLoop)) return count(self.As<LoopObject>()->items.size());
+  if (self.Is(Kind::kLoop)) return count(self.As<LoopObject>()->Length());
   if (self.IsSequence() && !self.Is(Kind::kIterator)) {
     return count(self.As<SequenceObject>()->items.size());
   }
@@ -113,8 +113,9 @@ Value Map(Runtime& runtime, const Value& self, const Arguments& arguments) {
   if (arguments.positional.empty()) {
     const Bound bound("map", arguments, {"attribute", "default"}, 1);
     const ItemPath path(runtime, bound.At(0));
+    const Value* const fallback = bound.IsNone(1) ? nullptr : bound.Find(1);
     for (const Value& item : Iterate(runtime, self)) {
-      out.push_back(path.Of(runtime, item, bound.Find(1)));
+      out.push_back(path.Of(runtime, item, fallback));
     }
     return runtime.Iterator(std::move(out));
   }

@@ -34,6 +34,7 @@ Value Int(Runtime& runtime, const Value& self, const Arguments& arguments) {
     RequireDefined(self);
     return fallback;
   }
+  runtime.ChargeBytes(4 * self.text().size());  // Copied and read digit by digit.
   const int64_t base = bound.Int(1, 10);
   if (base != 0 && (base < 2 || base > 36)) return fallback;
   if (const auto digits = PythonInt(self.text(), static_cast<int>(base))) {
@@ -43,16 +44,17 @@ Value Int(Runtime& runtime, const Value& self, const Arguments& arguments) {
   return real.has_value() ? Truncated(*real).value_or(fallback) : fallback;
 }
 
-Value Float(Runtime&, const Value& self, const Arguments& arguments) {
+Value Float(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound("float", arguments, {"default"});
   const Value fallback = bound.Find(0) == nullptr ? Value::Float(0) : bound.At(0);
   if (self.Is(Kind::kFloat)) return self;
   if (self.IsIntegral()) return Value::Float(static_cast<double>(self.int_value()));
-  if (self.Is(Kind::kBigInt)) return Value::Float(ParseDouble(self.text()));
-  if (!self.IsString()) {
+  if (!self.Is(Kind::kBigInt) && !self.IsString()) {
     RequireDefined(self);
     return fallback;
   }
+  runtime.ChargeBytes(4 * self.text().size());  // Copied and read digit by digit.
+  if (self.Is(Kind::kBigInt)) return Value::Float(ParseDouble(self.text()));
   const auto real = PythonFloat(self.text());
   return real.has_value() ? Value::Float(*real) : fallback;
 }
@@ -85,7 +87,7 @@ int64_t RoundInteger(int64_t value, int64_t digits) {
 Value Round(Runtime&, const Value& self, const Arguments& arguments) {
   const Bound bound("round", arguments, {"precision", "method"});
   const int64_t digits = bound.Int(0, 0);
-  const std::string method = bound.Text(1, "common");
+  const absl::string_view method = bound.Text(1, "common");
   if (method != "common" && method != "ceil" && method != "floor") {
     Fail("round: argument \"method\" is not \"common\", \"ceil\" or \"floor\"");
   }

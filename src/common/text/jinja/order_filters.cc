@@ -50,7 +50,9 @@ Value Sort(Runtime& runtime, const Value& self, const Arguments& arguments) {
     for (const ItemPath& path : paths) {
       keys.push_back(CaseKey(runtime, path.Of(runtime, item), case_sensitive));
     }
-    keyed.emplace_back(keys.size() == 1 ? keys[0] : runtime.List(std::move(keys)), item);
+    // A list, however short: of two equal keys none is compared for its order, so that None, which
+    // has none, may stand beside None.
+    keyed.emplace_back(runtime.List(std::move(keys)), item);
   }
   SortKeyed(runtime, &keyed, bound.Flag(0, false));
   return ItemsOf(runtime, keyed);
@@ -119,7 +121,7 @@ Value Group(Runtime& runtime, const Value& self, const Arguments& arguments) {
 
 Value DictSort(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound("dictsort", arguments, {"case_sensitive", "by", "reverse"});
-  const std::string by = bound.Text(1, "key");
+  const absl::string_view by = bound.Text(1, "key");
   if (by != "key" && by != "value") Fail("dictsort: argument \"by\" is not \"key\" or \"value\"");
   if (!self.Is(Kind::kDict)) {
     RequireDefined(self);

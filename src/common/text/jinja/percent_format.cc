@@ -31,6 +31,7 @@ class Formatter {
   Formatter(Runtime& runtime, const Value& values) : runtime_(runtime), values_(values) {}
 
   std::string Run(absl::string_view format) {
+    runtime_.ChargeBytes(format.size());
     std::string out;
     while (!format.empty()) {
       const size_t percent = format.find('%');
@@ -224,6 +225,7 @@ Value PercentFormat(Runtime& runtime, const Value& format, const Value& values) 
 }
 
 Value BraceFormat(Runtime& runtime, const Value& format, const Arguments& arguments) {
+  runtime.ChargeBytes(format.text().size());
   std::string out;
   absl::string_view rest = format.text();
   size_t next = 0;
@@ -245,6 +247,7 @@ Value BraceFormat(Runtime& runtime, const Value& format, const Arguments& argume
     if (close == rest.npos) Fail("format: a \"{\" that is not closed");
     const absl::string_view field = rest.substr(1, close - 1);
     rest.remove_prefix(close + 1);
+    runtime.Charge(1 + static_cast<int64_t>(arguments.keyword.size() / 16));
     out += ToText(runtime, FieldValue(field, arguments, &next));
     runtime.ChargeBytes(out.size() / 8);
   }

@@ -183,6 +183,7 @@ class JsonWriter {
       case Kind::kInt:
         return absl::StrCat(value.int_value());
       case Kind::kBigInt:
+        runtime_.ChargeBytes(value.text().size());
         return value.text();
       case Kind::kFloat:
         return JsonFloat(value.float_value());
@@ -190,6 +191,11 @@ class JsonWriter {
         RequireDefined(value);
         Fail(absl::StrCat("tojson: a value of type ", TypeName(value), " has no JSON"));
     }
+  }
+
+  void Separate(const std::string& separator) {
+    runtime_.ChargeBytes(separator.size());
+    out_ += separator;
   }
 
   void NewLine(int level) {
@@ -202,7 +208,7 @@ class JsonWriter {
   void WriteList(const std::vector<Value>& items, int level) {
     out_ += '[';
     for (size_t i = 0; i < items.size(); ++i) {
-      if (i > 0) out_ += style_.item_separator;
+      if (i > 0) Separate(style_.item_separator);
       NewLine(level + 1);
       Write(items[i], level + 1);
     }
@@ -220,10 +226,10 @@ class JsonWriter {
       });
     }
     for (size_t i = 0; i < entries.size(); ++i) {
-      if (i > 0) out_ += style_.item_separator;
+      if (i > 0) Separate(style_.item_separator);
       NewLine(level + 1);
       WriteKey(entries[i]->first);
-      out_ += style_.key_separator;
+      Separate(style_.key_separator);
       Write(entries[i]->second, level + 1);
     }
     if (!entries.empty()) NewLine(level);
@@ -232,6 +238,7 @@ class JsonWriter {
 
   void WriteKey(const Value& key) {
     if (key.IsString()) {
+      runtime_.ChargeBytes(key.text().size());
       AppendJsonString(key.text(), style_.ensure_ascii, &out_);
     } else if (key.IsNumber() || key.Is(Kind::kNone)) {
       absl::StrAppend(&out_, "\"", Scalar(key), "\"");
@@ -255,7 +262,10 @@ std::string Repr(Runtime& runtime, const Value& value) {
 
 std::string ToText(Runtime& runtime, const Value& value) {
   if (value.IsUndefined()) return "";
-  if (value.IsString()) return value.text();
+  if (value.IsString()) {
+    runtime.ChargeBytes(value.text().size());
+    return value.text();
+  }
   return Repr(runtime, value);
 }
 

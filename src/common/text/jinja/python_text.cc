@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/str_format.h"
 #include "common/base/utf8.h"
@@ -351,6 +352,22 @@ std::string QuotePython(absl::string_view text) {
     }
   }
   return out + quote;
+}
+
+size_t FindText(absl::string_view text, absl::string_view needle) {
+  if (needle.empty()) return 0;
+  const void* const at = memmem(text.data(), text.size(), needle.data(), needle.size());
+  return at == nullptr ? text.npos
+                       : static_cast<size_t>(static_cast<const char*>(at) - text.data());
+}
+
+size_t FindLastText(absl::string_view text, absl::string_view needle) {
+  constexpr size_t kShort = 32;  // Comparing at every place is linear enough.
+  if (needle.size() <= kShort) return text.rfind(needle);
+  const std::string backward_text(text.rbegin(), text.rend());
+  const std::string backward_needle(needle.rbegin(), needle.rend());
+  const size_t at = FindText(backward_text, backward_needle);
+  return at == text.npos ? at : text.size() - at - needle.size();
 }
 
 size_t ByteOfCodePoint(absl::string_view text, int64_t index) {

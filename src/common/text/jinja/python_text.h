@@ -46,6 +46,10 @@ std::vector<absl::string_view> SplitLines(absl::string_view text, bool keep_ends
 // repr(str), such as 'it\n' or "it's".
 std::string QuotePython(absl::string_view text);
 
+// Where `needle` begins in `text`, in linear time; npos if it does not occur.
+size_t FindText(absl::string_view text, absl::string_view needle);
+size_t FindLastText(absl::string_view text, absl::string_view needle);
+
 // The byte where code point `index` begins; text.size() if there are fewer.
 size_t ByteOfCodePoint(absl::string_view text, int64_t index);
 

@@ -1,6 +1,7 @@
 // Variables by name, one scope inside of another.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,15 @@ class Scope : public Object {
   }
 
   void Clear() { variables_.clear(); }
+
+  // Variables that a search here may look at.
+  int64_t reach() const {
+    int64_t count = 0;
+    for (const Scope* scope = this; scope != nullptr; scope = scope->parent_) {
+      count += static_cast<int64_t>(scope->variables_.size());
+    }
+    return count;
+  }
 
  private:
   Scope* const parent_;

@@ -64,7 +64,7 @@ Pieces SplitSpaceFromRight(absl::string_view text, int64_t limit) {
 Pieces SplitAt(absl::string_view text, absl::string_view separator, int64_t limit) {
   Pieces pieces;
   while (limit != 0) {
-    const size_t at = text.find(separator);
+    const size_t at = FindText(text, separator);
     if (at == text.npos) break;
     pieces.push_back(text.substr(0, at));
     text.remove_prefix(at + separator.size());
@@ -77,7 +77,7 @@ Pieces SplitAt(absl::string_view text, absl::string_view separator, int64_t limi
 Pieces SplitAtFromRight(absl::string_view text, absl::string_view separator, int64_t limit) {
   Pieces pieces;
   while (limit != 0) {
-    const size_t at = text.rfind(separator);
+    const size_t at = FindLastText(text, separator);
     if (at == text.npos) break;
     pieces.push_back(text.substr(at + separator.size()));
     text = text.substr(0, at);
@@ -99,7 +99,7 @@ Value Split(Runtime& runtime, const Value& self, const Arguments& arguments) {
         from_right ? SplitSpaceFromRight(self.text(), limit) : SplitSpace(self.text(), limit),
         Kind::kList);
   }
-  const std::string separator = bound.Text(0, "");
+  const absl::string_view separator = bound.Text(0, "");
   if (separator.empty()) Fail("split: the separator is empty");
   return Strings(runtime,
                  from_right ? SplitAtFromRight(self.text(), separator, limit)
@@ -116,11 +116,11 @@ Value Lines(Runtime& runtime, const Value& self, const Arguments& arguments) {
 template <bool from_right>
 Value Partition(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound(from_right ? "rpartition" : "partition", arguments, {"sep"}, 1);
-  const std::string separator = bound.Text(0, "");
+  const absl::string_view separator = bound.Text(0, "");
   if (separator.empty()) Fail("partition: the separator is empty");
   runtime.ChargeBytes(self.text().size());
   const absl::string_view text = self.text();
-  const size_t at = from_right ? text.rfind(separator) : text.find(separator);
+  const size_t at = from_right ? FindLastText(text, separator) : FindText(text, separator);
   if (at == text.npos) {
     return Strings(runtime, from_right ? Pieces{"", "", text} : Pieces{text, "", ""}, Kind::kTuple);
   }

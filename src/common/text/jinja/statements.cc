@@ -108,32 +108,40 @@ Evaluator::Flow Evaluator::ExecuteIf(const Stmt& stmt) {
   return Flow::kNormal;
 }
 
-// The items that pass the loop's own condition, so that loop.length counts those.
-std::vector<Value> Evaluator::LoopItems(const Stmt& stmt) {
+// The condition sees the loop's variables and what is around the loop, not the loop itself.
+void Evaluator::FillLoop(const Stmt& stmt, LoopObject* loop) {
   std::vector<Value> items = Iterate(runtime_, Evaluate(*stmt.exprs[1]));
-  if (stmt.exprs[2] == nullptr) return items;
-  std::vector<Value> chosen;
-  Scope scope(scope_);
-  const Restore<Scope*> restore(&scope_, &scope);
-  for (const Value& item : items) {
-    scope.Clear();
-    Assign(*stmt.exprs[0], item);
-    if (Truth(Evaluate(*stmt.exprs[2]))) chosen.push_back(item);
+  if (stmt.exprs[2] == nullptr) {
+    loop->items = std::move(items);
+    return;
   }
-  return chosen;
+  loop->waiting = std::move(items);
+  loop->passes = [this, &stmt, outer = scope_](const Value& item) {
+    runtime_.Charge();
+    Scope scope(outer);
+    const Restore<Scope*> restore(&scope_, &scope);
+    Assign(*stmt.exprs[0], item);
+    return Truth(Evaluate(*stmt.exprs[2]));
+  };
 }
 
+// As in Jinja, `else` is for a loop of which no iteration came to its end: one that `break` or
+// `continue` cuts short does not count.
 Evaluator::Flow Evaluator::ExecuteFor(const Stmt& stmt) {
   auto* const loop = runtime_.New<LoopObject>();
-  loop->items = LoopItems(stmt);
-  if (loop->items.empty()) {
-    Scope scope(scope_);
-    const Restore<Scope*> restore(&scope_, &scope);
-    return Execute(stmt.orelse);  // A break in it belongs to the loop around this one.
-  }
+  FillLoop(stmt, loop);
+  if (ExecuteIterations(stmt, loop)) return Flow::kNormal;
+  Scope scope(scope_);
+  const Restore<Scope*> restore(&scope_, &scope);
+  return Execute(stmt.orelse);  // A break in it belongs to the loop around this one.
+}
+
+// Whether an iteration came to its end.
+bool Evaluator::ExecuteIterations(const Stmt& stmt, LoopObject* loop) {
   Scope reused(scope_);
   Scope* const outer = scope_;
-  for (loop->index = 0; loop->index < loop->items.size(); ++loop->index) {
+  bool completed = false;
+  for (loop->index = 0; loop->Reach(loop->index); ++loop->index) {
     runtime_.Charge();
     // A macro that was made in an iteration keeps that iteration's variables.
     Scope* const scope = stmt.captures ? runtime_.New<Scope>(outer) : &reused;
@@ -141,9 +149,14 @@ Evaluator::Flow Evaluator::ExecuteFor(const Stmt& stmt) {
     scope->Set("loop", Value::Of(Kind::kLoop, loop));
     const Restore<Scope*> restore(&scope_, scope);
     Assign(*stmt.exprs[0], loop->items[loop->index]);
-    if (Execute(stmt.body) == Flow::kBreak) break;
+    const Flow flow = Execute(stmt.body);
+    completed = completed || flow == Flow::kNormal;
+    if (flow == Flow::kBreak) break;
   }
-  return Flow::kNormal;
+  loop->passes = [](const Value&) -> bool {
+    Refuse("asking a loop that was left for more of its items is not supported");
+  };
+  return completed;
 }
 
 Evaluator::Flow Evaluator::ExecuteBodyOf(const Stmt& stmt, Scope* scope) {
@@ -206,6 +219,7 @@ void Evaluator::ExecuteCallBlock(const Stmt& stmt) {
 }
 
 void Evaluator::Assign(const Expr& target, const Value& value) {
+  runtime_.Charge(scope_->reach() / 16);
   if (target.kind == ExprKind::kName) {
     scope_->Set(target.name, value);
     return;
@@ -217,7 +231,7 @@ void Evaluator::Assign(const Expr& target, const Value& value) {
                         "of a namespace can be set"),
            target.line);
     }
-    SetKey(runtime_, found->As<DictObject>(), runtime_.String(target.attribute), value);
+    SetNamespaceKey(runtime_, found->As<DictObject>(), runtime_.String(target.attribute), value);
     return;
   }
   const std::vector<Value> items = Iterate(runtime_, value);

@@ -42,7 +42,8 @@ Value Strip(Runtime& runtime, const Value& self, const Arguments& arguments) {
     if (left) text = StripLeft(text);
     if (right) text = StripRight(text);
   } else {
-    const std::string chars = bound.Text(0, "");
+    const absl::string_view chars = bound.Text(0, "");
+    ChargeStrip(runtime, text, chars);
     if (left) text = StripLeft(text, chars);
     if (right) text = StripRight(text, chars);
   }
@@ -78,6 +79,7 @@ Value Affix(Runtime& runtime, const Value& self, const Arguments& arguments) {
   runtime.ChargeBytes(self.text().size());
   const Window window = WindowOf(self, bound, 1, 2);
   const auto matches = [&](const Value& affix) {
+    runtime.Charge();
     if (!affix.IsString()) {
       RequireDefined(affix);
       Fail(absl::StrCat(name, " needs a string or a tuple of strings, not ", TypeName(affix)));
@@ -98,11 +100,11 @@ template <bool from_right, bool must>
 Value Find(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound("find", arguments, {"text", "start", "end"}, 1);
   runtime.ChargeBytes(self.text().size());
-  const std::string needle = bound.Text(0, "");
+  const absl::string_view needle = bound.Text(0, "");
   const Window window = WindowOf(self, bound, 1, 2);
   const size_t at = window.empty_range ? absl::string_view::npos
-                    : from_right       ? window.text.rfind(needle)
-                                       : window.text.find(needle);
+                    : from_right       ? FindLastText(window.text, needle)
+                                       : FindText(window.text, needle);
   if (at == absl::string_view::npos) {
     if (must) Fail("index: the text does not occur");
     return Value::Int(-1);
@@ -113,13 +115,14 @@ Value Find(Runtime& runtime, const Value& self, const Arguments& arguments) {
 Value Count(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound("count", arguments, {"text", "start", "end"}, 1);
   runtime.ChargeBytes(self.text().size());
-  const std::string needle = bound.Text(0, "");
+  const absl::string_view needle = bound.Text(0, "");
   const Window window = WindowOf(self, bound, 1, 2);
   if (window.empty_range) return Value::Int(0);
   if (needle.empty()) return Value::Int(CodePointsIn(window.text) + 1);
   int64_t count = 0;
-  for (size_t at = window.text.find(needle); at != absl::string_view::npos;
-       at = window.text.find(needle, at + needle.size())) {
+  absl::string_view rest = window.text;
+  for (size_t at = FindText(rest, needle); at != rest.npos; at = FindText(rest, needle)) {
+    rest.remove_prefix(at + needle.size());
     ++count;
   }
   return Value::Int(count);
@@ -158,7 +161,7 @@ enum class Side { kLeft, kRight, kBoth };
 template <Side side>
 Value Justify(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound("the method", arguments, {"width", "fillchar"}, 1);
-  const std::string fill = bound.Text(1, " ");
+  const std::string fill(bound.Text(1, " "));
   if (StringObject(fill).length != 1) Fail("the fill character must be one character");
   const int64_t width = bound.Int(0, 0);
   const int64_t pad = width - self.As<StringObject>()->length;
@@ -189,7 +192,7 @@ Value ZeroFill(Runtime& runtime, const Value& self, const Arguments& arguments) 
 template <bool at_start>
 Value RemoveAffix(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Bound bound(at_start ? "removeprefix" : "removesuffix", arguments, {"affix"}, 1);
-  const std::string affix = bound.Text(0, "");
+  const absl::string_view affix = bound.Text(0, "");
   absl::string_view text = self.text();
   if (at_start && absl::StartsWith(text, affix)) text.remove_prefix(affix.size());
   if (!at_start && absl::EndsWith(text, affix)) text.remove_suffix(affix.size());
@@ -198,12 +201,16 @@ Value RemoveAffix(Runtime& runtime, const Value& self, const Arguments& argument
 
 }  // namespace
 
+void ChargeStrip(Runtime& runtime, absl::string_view text, absl::string_view chars) {
+  runtime.ChargeBytes(text.size() * (1 + chars.size() / 32));
+}
+
 Value ReplaceText(Runtime& runtime, absl::string_view text, absl::string_view from,
                   absl::string_view to, int64_t count) {
   std::string out;
   while (count != 0) {
     // An empty `from` stands before every character and at the end.
-    const size_t at = from.empty() ? 0 : text.find(from);
+    const size_t at = FindText(text, from);
     if (at == text.npos) break;
     runtime.ChargeBytes(at + to.size());
     absl::StrAppend(&out, text.substr(0, at), to);

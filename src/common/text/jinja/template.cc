@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/printable.h"
+#include "common/text/jinja/compare.h"
 #include "common/text/jinja/evaluator.h"
 #include "common/text/jinja/failure.h"
 #include "common/text/jinja/json_value.h"
@@ -29,11 +30,33 @@ absl::Status StatusOf(const Failure& failure, absl::string_view name) {
                       absl::StrCat(where, ": ", Printable(failure.message, kMaxMessageBytes)));
 }
 
+void AliasReasoning(Runtime& runtime, DictObject* message) {
+  const Value* reasoning = nullptr;
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    reasoning = FindKey(runtime, *message, name);
+    if (reasoning != nullptr && !reasoning->Is(Kind::kNone)) break;
+    reasoning = nullptr;
+  }
+  if (reasoning == nullptr) return;
+  const Value text = *reasoning;
+  const Value aliased = runtime.Dict({});
+  auto* const dict = aliased.As<DictObject>();
+  SetKey(runtime, dict, runtime.String("thinking"), text);
+  for (const auto& [key, value] : message->entries) SetKey(runtime, dict, key, value);
+  SetKey(runtime, dict, runtime.String("reasoning_content"), text);
+  message->entries.swap(dict->entries);
+}
+
 Value Load(Runtime& runtime, const Variable& variable) {
   const Value value = FromJson(runtime, variable.json, variable.name);
   if (variable.first_items.has_value() && value.Is(Kind::kList)) {
     auto& items = value.As<SequenceObject>()->items;
     if (items.size() > *variable.first_items) items.resize(*variable.first_items);
+  }
+  if (variable.alias_reasoning && value.Is(Kind::kList)) {
+    for (const Value& message : value.As<SequenceObject>()->items) {
+      if (message.Is(Kind::kDict)) AliasReasoning(runtime, message.As<DictObject>());
+    }
   }
   return value;
 }

@@ -31,6 +31,10 @@ struct Variable {
   std::string json;  // UTF-8. Keys keep their order, integers of any size their digits.
   // Of a JSON array: only the first so many items.
   std::optional<size_t> first_items;
+  // Of an array of messages: where one has its reasoning as `reasoning_content`, `thinking` or
+  // `reasoning` (the first that is not null), it gets it as the first of these, and as `thinking`
+  // unless it has that. As Transformers does.
+  bool alias_reasoning = false;
 };
 
 struct Rendering {

@@ -51,7 +51,8 @@ Value Trim(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const std::string text = ToText(runtime, self);
   const bool markup = self.IsString() && self.As<StringObject>()->markup;
   if (bound.IsNone(0)) return runtime.String(std::string(StripLeft(StripRight(text))), markup);
-  const std::string chars = bound.Text(0, "");
+  const absl::string_view chars = bound.Text(0, "");
+  ChargeStrip(runtime, text, chars);
   return runtime.String(std::string(StripLeft(StripRight(text, chars), chars)), markup);
 }
 
@@ -149,8 +150,9 @@ Value Truncate(Runtime& runtime, const Value& self, const Arguments& arguments) 
   const Bound bound("truncate", arguments, {"length", "killwords", "end", "leeway"});
   const Value text = self.IsString() ? self : runtime.String(ToText(runtime, self));
   const int64_t length = bound.Int(0, 255);
-  const std::string end = bound.Text(2, "...");
-  const int64_t end_length = StringObject(end).length;
+  const absl::string_view end = bound.Text(2, "...");
+  runtime.ChargeBytes(text.text().size() + end.size());
+  const int64_t end_length = StringObject(std::string(end)).length;
   const int64_t leeway = bound.IsNone(3) ? 5 : bound.Int(3, 5);
   if (length < end_length) Fail("truncate: the length is less than that of the end");
   if (leeway < 0) Fail("truncate: the leeway is negative");
@@ -158,7 +160,7 @@ Value Truncate(Runtime& runtime, const Value& self, const Arguments& arguments) 
   std::string cut = text.text().substr(0, ByteOfCodePoint(text.text(), length - end_length));
   const size_t space = cut.rfind(' ');
   if (!bound.Flag(1, false) && space != std::string::npos) cut.resize(space);
-  return runtime.String(cut + end);
+  return runtime.String(absl::StrCat(cut, end));
 }
 
 Value JsonText(Runtime& runtime, const Value& self, const Arguments& arguments) {

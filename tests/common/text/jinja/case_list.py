@@ -66,6 +66,13 @@ TEXTS = {
         "{{ 'a' % x }}", "{{ x is none }} {{ x is iterable }} {{ x is sequence }} {{ x is mapping }} {{ x is string }} {{ x is callable }}",
     ],
     "for": [
+        ("{% set ns = namespace(n=0) %}{% for i in l if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ i }}{% endfor %}", {"l": [3, 1, 2]}),
+        ("{% set ns = namespace(n=0) %}{% for i in l if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ i }}{{ loop.last }}{% endfor %}", {"l": [3, 1, 2]}),
+        ("{% set ns = namespace(n=0) %}{% for i in l if ns.n < 2 %}{{ loop.length }}{{ loop.revindex }}{% set ns.n = ns.n + 1 %}{{ i }}{% endfor %}", {"l": [3, 1, 2]}),
+        ("{% for i in l if i > 1 %}{{ loop.previtem }}<{{ i }}>{{ loop.nextitem }}{{ loop | length }}{% else %}e{% endfor %}", {"l": [3, 1, 2]}),
+        "{% for i in [1, 2] %}{% break %}{% else %}e{% endfor %}", "{% for i in [1, 2] %}{% continue %}{% else %}e{% endfor %}",
+        "{% for i in [1, 2] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% else %}e{% endfor %}",
+        "{% for i in [1, 2] %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% else %}e{% endfor %}",
         "{% for i in [1,2,3] %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}"
         "{{ loop.last }}{{ loop.length }} {% endfor %}",
         "{% for i in 'abc' %}{{ loop.previtem }}<{{ i }}>{{ loop.nextitem }} {% endfor %}",
@@ -99,6 +106,9 @@ TEXTS = {
            "{% if 1: %}a{% endif %}", "{% if 0.0 or {} or [] or () or none or '' or range(0) %}a{% else %}b{% endif %}",
            "{% if 0 %}{{ 1 | nofilter }}{{ 1 is notest }}{% endif %}ok", "{{ 1 if 1 else 2 | nofilter }}"],
     "macro": [
+        "{% set x = 5 %}{% macro m(x=x) %}[{{ x }}]{% endmacro %}{{ m() }}{{ m(1) }}",
+        "{% set b = 9 %}{% macro m(a=b, b=2) %}[{{ a }}{{ b }}]{% endmacro %}{{ m() }}{{ m(b=3) }}{{ m(1) }}",
+        "{% set y = 5 %}{% macro m(a=y) %}[{{ a }}]{% endmacro %}{% set y = 6 %}{{ m() }}",
         "{% macro f(a, b=2, c='x') %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ f(1) }} {{ f(1, 3) }} {{ f(1, c='z') }} {{ f(b=1, a=0) }} {{ f() }}",
         "{% macro f(a, b=a) %}{{ b }}{% endmacro %}{{ f(7) }}", "{% macro f() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1, 2, x=3) }}",
         "{% macro f(x) %}<{{ caller() }}{{ x }}>{% endmacro %}{% call f(1) %}body{% endcall %}",
@@ -116,6 +126,7 @@ TEXTS = {
                "{% generation %}a{% set x = 1 %}{{ x }}{% endgeneration %}[{{ x }}]", "{% for i in [1,2] %}{% generation %}{{ i }}{{ loop.index }}{% endgeneration %}{% endfor %}",
                "{% for i in [1,2] %}{% filter upper %}a{% break %}{% endfilter %}{% endfor %}z"],
     "functions": [
+        "{{ strftime_now('%H:%M %Z|%z|%%Z %e %-d') }}",
         "{{ range(3) | list }} {{ range(1, 4) | list }} {{ range(5, 0, -2) | list }} {{ range(3) }} {{ range(1, 5, 2) }} {{ range(3)[1] }} {{ 2 in range(3) }}",
         "{{ dict(a=1, b=2) }} {{ dict({'x': 1}, y=2) }} {{ dict([['a', 1]]) }}", "{{ strftime_now('%d %b %Y %H:%M %A %B %j %y %m %p') }} {{ strftime_now('%Y-%m-%d') }}",
         "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.next() }}",
@@ -137,6 +148,7 @@ TEXTS = {
         "{{ {1: 2, none: 3, true: 4, 1.5: 5} | tojson }} {{ '<>&\\'' | tojson }} {{ 1e400 | tojson }} {{ [1] | tojson(true) }} {{ {'b': 1, 'a': 2} | tojson(sort_keys=true, indent=1) }}",
     ],
     "filter list": [
+        ("{{ l | map(attribute='a', default=none) | list | length }} {{ l | map(attribute='a', default=7) | list }}", {"l": [{"a": 1}, {}]}),
         "{{ 'abc' | length }} {{ [1, 2] | count }} {{ {'a': 1} | length }} {{ 'é😀' | length }} {{ range(4) | length }} {{ {}.items() | length }}",
         "{{ [1, 2] | join }} {{ [1, 'a', none] | join(', ') }} {{ 'abc' | join('-') }} {{ [] | join('x') }} {{ [1, 2] | join(3) }}",
         ("{{ l | join(', ', attribute='n') }} {{ l | map(attribute='n') | list }} {{ l | map(attribute='k.x') | list }} {{ l | map(attribute='z', default='d') | list }}", PEOPLE),
@@ -151,6 +163,7 @@ TEXTS = {
         "{% if [] | select %}lazy{% endif %}", "{{ [1,2] | select is iterable }} {{ [1,2] | select is sequence }}",
     ],
     "filter order": [
+        ("{{ l | sort(attribute='a') }} {{ [none, none] | sort }} {{ [{}, {}] | sort(attribute='a') }}", {"l": [{"a": None}, {"a": None}]}),
         "{{ [3, 1, 2] | sort }} {{ ['b', 'A', 'c'] | sort }} {{ ['b', 'A', 'c'] | sort(case_sensitive=true) }} {{ [1, 3, 2] | sort(true) }} {{ 'bca' | sort }} {{ [[2], [1, 5]] | sort }}",
         ("{{ l | sort(attribute='a') | map(attribute='n') | join }} {{ l | sort(attribute='k.x,n') | map(attribute='n') | join(' ') }} {{ l | sort(attribute='k.x', reverse=true) | map(attribute='n') | join(' ') }}", PEOPLE),
         "{{ ['a', 'A', 'b', 'a'] | unique | list }} {{ ['a', 'A'] | unique(true) | list }} {{ [1, 1.0, true, 2] | unique | list }}", ("{{ l | unique(attribute='k.x') | map(attribute='n') | list }}", PEOPLE),
@@ -192,6 +205,7 @@ TEXTS = {
 }
 
 ERRORS = [
+    ("{{ namespace(_a=1) }}", '"_a"'), ("{% set ns = namespace() %}{% set ns._a = 1 %}", '"_a"'),
     ("{{ x.y }}", '"x" is undefined'), ("{{ x.y.z }}", "x"), ("{{ d.a.b }}", "no \"a\"", {"d": {}}), ("{{ x + 1 }}", '"x" is undefined'), ("{{ x() }}", '"x" is undefined'),
     ("a\n{{ 1 + 'a' }}", "t:2:"), ("{{ 1 / 0 }}", "division by zero"), ("{{ 1 // 0 }}", "zero"), ("{{ 1 % 0 }}", "zero"), ("{{ 1.0 / 0 }}", "zero"), ("{{ 'a' < 1 }}", "str and int"),
     ("{{ none < none }}", "NoneType"), ("{{ {} < {} }}", "dict"), ("{% for i in 1 %}{% endfor %}", "int cannot be iterated"), ("{% for i in none %}{% endfor %}", "NoneType"),

@@ -80,11 +80,45 @@ TEST(TemplateTest, EndlessWork_EachKind_EndsWithTheBound) {
       "{{ ('a' * 9999) | replace('a', 'b' * 999) }}",
       "{{ ('a' * 9999).replace('', 'b' * 999) }}",
       "{{ 'x'.center(4611686018427387905, '😀') }}",
+      "{{ [1] | tojson(separators=('x' * 3999999, ':')) | length }}"
+      "{{ [1, 1] | tojson(separators=('x' * 999999, ':')) }}",
+      "{% macro f() %}{{ kwargs }}{% endmacro %}{% set ns = namespace(d={}) %}"
+      "{{ f(**dict(range(9999) | map('string') | batch(2) | list)) }}",
   };
   for (const char* source : sources) {
     const auto got = Render(source, {}, limits);
     EXPECT_EQ(got.status().code(), absl::StatusCode::kResourceExhausted) << source;
     EXPECT_THAT(std::string(got.status().message()), HasSubstr("t:1: ")) << source;
+  }
+}
+
+// A long text that is looked at again and again, and nothing is made of it.
+TEST(TemplateTest, EndlessReading_EachKind_EndsWithTheBound) {
+  const char* const uses[] = {
+      "s is lower",        "s is upper",       "s | wordcount",  "s | trim is none",
+      "s | int",           "s | float",        "'%.0s' % s",     "'%.0s' | format(s)",
+      "s.find('b')",       "s.count('b')",     "s.rfind(t)",     "s.find(t)",
+      "s.strip(s) == 1",   "s | trim(s) == 1", "t in s",         "s | truncate(3)",
+      "big == 1",          "big | float == 1", "-big == 1",      "s.partition(t) == 1",
+      "s.startswith('b')", "s | title == 'b'", "{s: 1}[t] == 1",
+  };
+  const std::string text(100'000, 'a');
+  const std::vector<Variable> variables = {
+      {"s", "\"" + text + "\"", std::nullopt},
+      {"t", "\"" + text.substr(1) + "b\"", std::nullopt},
+      {"d", "\"" + std::string(100'000, '7') + "\"", std::nullopt}};
+  Limits limits;
+  limits.max_steps = 200'000;
+  for (const char* use : uses) {
+    const std::string source = std::string(
+                                   "{% set big = d | int %}{% for i in range(9999) %}{% for j in "
+                                   "range(9999) %}{% set x = ") +
+                               use + " %}{% endfor %}{% endfor %}";
+    const auto parsed = Template::Parse(source, "t", limits);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    const auto got = (*parsed)->Render(variables, std::nullopt);
+    EXPECT_EQ(got.status().code(), absl::StatusCode::kResourceExhausted)
+        << use << ": " << got.status();
   }
 }
 
