@@ -86,11 +86,10 @@ void Scheduler::On(const WorkerSaid& said) {
 void Scheduler::On(const Tick& tick) {
   for (WorkerPool* pool : {&rollouts_, &scorers_, &learners_}) {
     pool->Excuse(tick.away, now_);
-    for (const int index : pool->Expired(times_, now_)) {
-      if (over_ || !pool->joined(index)) continue;  // Ended together with another one.
-      const absl::Duration patience = times_.Patience(pool->task(index).phase);
-      Kill({pool->role(), index},
-           absl::StrCat("lease_expired: no progress for ", absl::FormatDuration(patience)));
+    const absl::Duration unit_limit = absl::Seconds(config_.unit_limit_seconds);
+    for (const Expiry& expiry : pool->Expired(times_, unit_limit, now_)) {
+      if (over_ || !pool->joined(expiry.index)) continue;  // Ended together with another one.
+      Kill({pool->role(), expiry.index}, expiry.cause);
     }
   }
   if (!over_ && stopping_ && now_ - stop_at_ > absl::Seconds(config_.stop_seconds)) {

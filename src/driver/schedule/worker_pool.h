@@ -23,6 +23,15 @@ struct Task {
   int attempt = 0;
 };
 
+// What a worker's Progress says that the one before did not.
+enum class Gain { kNone, kBusy, kUnit };
+
+// A task without progress.
+struct Expiry {
+  int index = 0;
+  std::string cause;
+};
+
 // A bundle whose artifact a worker holds.
 struct HeldKey {
   int64_t step = 0;
@@ -54,14 +63,17 @@ class WorkerPool {
   void Finish(int index, bool completed, PhaseTimes& times, absl::Duration now);
   // Whether `fence` is the current task's.
   bool Matches(int index, const v1::Fence& fence) const;
-  // True if `units` grew since the last progress of this task.
-  bool Progress(int index, int64_t units, absl::Duration now);
+  Gain Progress(int index, const v1::Progress& progress, absl::Duration now);
+  // Renews every task: workers that wait for each other are as far as the one that got on.
+  void RenewAll(Gain gain, absl::Duration now);
 
   // Nobody listened for `away` until `now`: no lease ran down meanwhile.
   void Excuse(absl::Duration away, absl::Duration now);
 
-  // Workers whose task had no progress for longer than its phase's patience.
-  std::vector<int> Expired(const PhaseTimes& times, absl::Duration now) const;
+  // Workers whose task had no progress for longer than its phase's patience, or finished no unit
+  // for longer than `unit_limit`.
+  std::vector<Expiry> Expired(const PhaseTimes& times, absl::Duration unit_limit,
+                              absl::Duration now) const;
 
   // Artifacts of open steps; `oldest_open` lets the list forget those of committed ones.
   void Hold(int index, HeldKey key, int64_t oldest_open);
@@ -73,8 +85,8 @@ class WorkerPool {
     std::string incarnation;
     WorkerHost host;
     Task task;
-    absl::Duration started, progressed;
-    int64_t units = -1;
+    absl::Duration started, progressed, unit_done;
+    int64_t units = 0, busy_ms = 0;
     std::deque<HeldKey> held;
   };
 

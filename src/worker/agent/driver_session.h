@@ -61,7 +61,8 @@ class DriverSession {
   // What this worker's Hello says: processes with the same one share memory.
   const std::string& host_identity() const;
 
-  // The next command for the role, in the order sent; waits without limit (keepalive finds a dead
+  // The next command for the role, in the order sent; the driver hears that the calling thread
+  // computes on it until it asks for another one. Waits without limit (keepalive finds a dead
   // driver). ReleaseArtifacts never comes out: it is carried out on arrival. nullopt: Shutdown or
   // SIGTERM came and everything before it has been returned. Error: the stream is lost.
   absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand();
@@ -80,7 +81,7 @@ class DriverSession {
   absl::Status Send(const v1::WorkerMessage& message);
 
   // Sends Progress at most every 0.5 s; the others are dropped, the next one carries the larger
-  // count.
+  // count. For units of work, and for waiting that gets on, such as for bytes of another worker.
   void ReportProgress(const v1::Fence& fence, int64_t units_done);
 
   // Sends WorkFailed, the message cut to 4 KiB.

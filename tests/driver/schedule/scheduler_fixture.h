@@ -154,6 +154,14 @@ class SchedulerTest : public ::testing::Test {
     Say(kLearner1, TrainAnswer(kLearner1));
   }
 
+  // Progress that finished no unit.
+  static v1::WorkerMessage BusyFor(const v1::Fence& fence, int64_t busy_ms) {
+    v1::WorkerMessage message;
+    *message.mutable_progress()->mutable_fence() = fence;
+    message.mutable_progress()->set_busy_ms(busy_ms);
+    return message;
+  }
+
   // `worker` says that the weights of its lease did not come.
   void FailToFetchWeights(WorkerId worker) {
     v1::WorkerMessage message;

@@ -285,6 +285,68 @@ TEST_F(SchedulerTest, NoProgress_LeaseExpiresAndTheWorkerIsReplaced) {
   EXPECT_EQ(All<KillWorker>()[0].worker, kRollout0);
 }
 
+TEST_F(SchedulerTest, BusyInsideAUnit_LeaseIsRenewedUntilNothingIsComputed) {
+  Make(TwoBundles());
+  Start();
+  Report(kRollout1);
+  Say(kScorer, BusyFor(sent_[kScorer].score_lease().fence(), 1));
+  for (int beat = 1; beat <= 60; ++beat) {
+    now_ += absl::Seconds(9);
+    Say(kRollout0, BusyFor(sent_[kRollout0].rollout_lease().fence(), beat * 9000));
+    EXPECT_THAT(All<ProgressNoted>(), IsEmpty()) << "earlier deaths are forgiven by units alone";
+    Say(kScorer, BusyFor(sent_[kScorer].score_lease().fence(), beat * 9000));
+    Handle(Tick{});
+    ASSERT_THAT(All<KillWorker>(), IsEmpty()) << "after " << beat * 9 << " s";
+  }
+  now_ += absl::Seconds(9);
+  Say(kRollout0, BusyFor(sent_[kRollout0].rollout_lease().fence(), 60 * 9000));
+  now_ += absl::Seconds(2);
+  Say(kScorer, BusyFor(sent_[kScorer].score_lease().fence(), 61 * 9000));
+  Handle(Tick{});
+  ASSERT_EQ(All<KillWorker>().size(), 1u) << "a ping is no progress";
+  EXPECT_EQ(All<KillWorker>()[0].worker, kRollout0);
+}
+
+TEST_F(SchedulerTest, BusyForEverInsideAUnit_WorkerIsReplaced) {
+  ScheduleConfig config = TwoBundles();
+  config.unit_limit_seconds = 60;
+  Make(config);
+  Start();
+  Report(kRollout1);
+  Score();
+  for (int second = 0; second < 60; second += 5) {
+    now_ += absl::Seconds(5);
+    v1::WorkerMessage busy = BusyFor(sent_[kRollout0].rollout_lease().fence(), second * 1000 + 1);
+    busy.mutable_progress()->set_units_done(second < 30 ? 1 : 2);
+    Say(kRollout0, busy);
+    Handle(Tick{});
+    ASSERT_THAT(All<KillWorker>(), IsEmpty());
+  }
+  for (int second = 60; second < 95; second += 5) {
+    now_ += absl::Seconds(5);
+    Say(kRollout0, BusyFor(sent_[kRollout0].rollout_lease().fence(), second * 1000 + 1));
+  }
+  Handle(Tick{});
+  ASSERT_EQ(All<KillWorker>().size(), 1u);
+  EXPECT_THAT(All<KillWorker>()[0].cause, HasSubstr("optimizer.micro_batch_tokens"));
+}
+
+TEST_F(SchedulerTest, OneRankComputes_TheRankThatWaitsForItKeepsItsLease) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  for (int beat = 1; beat <= 10; ++beat) {
+    now_ += absl::Seconds(9);
+    Say(kLearner1, BusyFor(sent_[kLearner1].train_step().fence(), beat * 9000));
+    Handle(Tick{});
+    ASSERT_THAT(All<KillWorker>(), IsEmpty());
+  }
+  now_ += absl::Seconds(11);
+  Handle(Tick{});
+  EXPECT_THAT(All<KillWorker>(), ::testing::Not(IsEmpty())) << "now both wait";
+}
+
 TEST_F(SchedulerTest, WorkFailed_BadInputStopsTheJobAnythingElseReplacesTheWorker) {
   Make(TwoBundles());
   Start();
