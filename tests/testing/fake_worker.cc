@@ -57,6 +57,9 @@ void FakeWorker::Live() {
   client_ = Dial(options_, hello_);
   if (client_ != nullptr) {
     id_ = {client_->welcome().role(), client_->welcome().index()};
+    v1::WorkerMessage ready;
+    ready.mutable_worker_ready();
+    (void)client_->Send(ready);
     while (!killed_) {
       absl::StatusOr<v1::DriverMessage> command = client_->Pop(absl::Milliseconds(5));
       if (absl::IsDeadlineExceeded(command.status())) continue;

@@ -39,7 +39,8 @@ struct ScheduleConfig {
   double lease_floor_seconds = 10;
   // One that computes for ever without finishing a unit (a token, a micro-batch) hangs, too.
   double unit_limit_seconds = 7200;
-  // Phases that send no progress while they wait for a disk: forming a group, checkpoints, export.
+  // Phases that send no progress while they wait for a disk: loading, forming a group, checkpoints,
+  // export.
   double storage_floor_seconds = 120;
   int max_bundle_attempts = 25;  // A bundle that fails this often ends the job.
   double stop_seconds = 22;      // After a stop request the running step is dropped at this age.

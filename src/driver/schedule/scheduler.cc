@@ -41,7 +41,7 @@ std::vector<Action> Scheduler::Handle(const Event& event, absl::Duration now) {
 }
 
 void Scheduler::On(const WorkerJoined& joined) {
-  Pool(joined.worker.role).Join(joined.worker.index, joined.incarnation, joined.host);
+  Pool(joined.worker.role).Join(joined.worker.index, joined.incarnation, joined.host, epoch_, now_);
 }
 
 void Scheduler::On(const WorkerLost& lost) {
@@ -61,6 +61,7 @@ void Scheduler::On(const WorkerSaid& said) {
   const bool rollout = worker.role == v1::ROLE_ROLLOUT;
   const bool scorer = worker.role == v1::ROLE_SCORER;
   const bool learner = worker.role == v1::ROLE_LEARNER;
+  if (message.has_worker_ready()) return OnWorkerReady(worker);
   if (message.has_progress()) return OnProgress(worker, message.progress());
   if (message.has_fetch_failed()) return OnFetchFailed(worker, message.fetch_failed());
   if (message.has_work_failed()) return OnWorkFailed(worker, message.work_failed());
@@ -81,6 +82,12 @@ void Scheduler::On(const WorkerSaid& said) {
   }
   if (learner && message.has_export_report()) return OnExportReport(message.export_report());
   Refuse(worker, "a message that its role does not send");
+}
+
+void Scheduler::OnWorkerReady(WorkerId worker) {
+  WorkerPool& pool = Pool(worker.role);
+  if (pool.task(worker.index).phase != Phase::kLoad) return Refuse(worker, "a second WorkerReady");
+  pool.Finish(worker.index, true, times_, now_);
 }
 
 void Scheduler::On(const Tick& tick) {

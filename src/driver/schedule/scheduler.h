@@ -50,6 +50,7 @@ class Scheduler {
   void On(const WorkerSaid& said);
   void On(const Tick& tick);
   void On(const StopRequested& stop);
+  void OnWorkerReady(WorkerId worker);
   void Advance();
   void OpenSteps();
   void AssignRollouts();

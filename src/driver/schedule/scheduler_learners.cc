@@ -13,7 +13,7 @@ void Scheduler::DriveLearners() {
     if (stopping_) {
       Emit(JobStopped{});
       over_ = true;
-    } else if (learners_.joined_count() == learners_.size()) {
+    } else if (learners_.AllIdle()) {
       FormGroup();
     }
     return;

@@ -9,21 +9,20 @@ namespace retort::driver {
 
 WorkerPool::WorkerPool(v1::Role role, int size) : role_(role), slots_(size) {}
 
-void WorkerPool::Join(int index, const std::string& incarnation, const WorkerHost& host) {
+void WorkerPool::Join(int index, const std::string& incarnation, const WorkerHost& host,
+                      uint64_t epoch, absl::Duration now) {
   Slot& slot = slots_[index];
   RETORT_CHECK(!slot.joined) << NameOf({role_, index}) << " joined twice";
   slot = Slot{};
   slot.joined = true;
   slot.incarnation = incarnation;
   slot.host = host;
-  idle_.insert(index);
-  ++joined_;
+  Begin(index, Task{Phase::kLoad, epoch, 0, 0, 0}, now);
 }
 
 Task WorkerPool::Lose(int index) {
   Slot& slot = slots_[index];
   const Task task = slot.task;
-  if (slot.joined) --joined_;
   idle_.erase(index);
   slot = Slot{};
   return task;

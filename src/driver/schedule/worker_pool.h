@@ -1,5 +1,5 @@
-// What every worker of the plan is doing: idle, or busy with one task that has a fence and must
-// show progress.
+// What every worker of the plan is doing: loading, idle, or busy with one task that has a fence and
+// must show progress.
 #pragma once
 
 #include <cstdint>
@@ -48,15 +48,17 @@ class WorkerPool {
   const WorkerHost& host(int index) const { return slots_[index].host; }
   const Task& task(int index) const { return slots_[index].task; }
   int size() const { return static_cast<int>(slots_.size()); }
-  int joined_count() const { return joined_; }
   v1::Role role() const { return role_; }
 
-  void Join(int index, const std::string& incarnation, const WorkerHost& host);
+  // It loads its files in `epoch` until its task is finished.
+  void Join(int index, const std::string& incarnation, const WorkerHost& host, uint64_t epoch,
+            absl::Duration now);
   // The task that was lost with it; kIdle if none.
   Task Lose(int index);
 
   // The idle worker with the lowest index, or -1.
   int FirstIdle() const { return idle_.empty() ? -1 : *idle_.begin(); }
+  bool AllIdle() const { return static_cast<int>(idle_.size()) == size(); }
 
   void Begin(int index, const Task& task, absl::Duration now);
   // Ends the task; its duration counts for the phase when it was completed.
@@ -93,7 +95,6 @@ class WorkerPool {
   const v1::Role role_;
   std::vector<Slot> slots_;
   std::set<int> idle_;
-  int joined_ = 0;
 };
 
 }  // namespace retort::driver

@@ -149,7 +149,18 @@ class DriverSession::Impl {
       client_->StopWaiting();
       Stop();
     });
-    return Refusal(client_->AwaitWelcome());
+    RETORT_RETURN_IF_ERROR(Refusal(client_->AwaitWelcome()));
+    v1::Fence loading;
+    loading.set_epoch(client_->welcome().epoch());
+    BeginWork(loading);
+    return absl::OkStatus();
+  }
+
+  absl::Status Ready() {
+    busy_watch_.End();
+    v1::WorkerMessage message;
+    message.mutable_worker_ready();
+    return client_->Send(message);
   }
 
   absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand() {
@@ -164,8 +175,7 @@ class DriverSession::Impl {
         LogInfo("asked to stop cause={}", message->shutdown().reason());
         break;
       }
-      busy_watch_.Begin(
-          [this, fence = FenceOf(*message)](absl::Duration busy) { SendProgress(fence, 0, busy); });
+      BeginWork(FenceOf(*message));
       return std::optional<v1::DriverMessage>(*std::move(message));
     }
     return std::optional<v1::DriverMessage>();
@@ -235,6 +245,10 @@ class DriverSession::Impl {
   absl::Status Send(const v1::WorkerMessage& message) { return client_->Send(message); }
 
  private:
+  void BeginWork(const v1::Fence& fence) {
+    busy_watch_.Begin([this, fence](absl::Duration busy) { SendProgress(fence, 0, busy); });
+  }
+
   void SendProgress(const v1::Fence& fence, int64_t units_done, absl::Duration busy) {
     v1::WorkerMessage message;
     *message.mutable_progress()->mutable_fence() = fence;
@@ -293,7 +307,7 @@ class DriverSession::Impl {
   std::function<void(const v1::DriverMessage*)> hook_ ABSL_GUARDED_BY(hook_mutex_);
   Mutex progress_mutex_;
   absl::Duration next_progress_ ABSL_GUARDED_BY(progress_mutex_);
-  BusyWatch busy_watch_{kProgressInterval};  // Of the work between two NextCommand.
+  BusyWatch busy_watch_{kProgressInterval};  // Of what goes on until Ready, or NextCommand.
   // Their threads use everything above.
   std::unique_ptr<rpc::AttachClient> client_;
   std::unique_ptr<TerminationWatch> termination_;
@@ -313,6 +327,8 @@ absl::StatusOr<std::unique_ptr<DriverSession>> DriverSession::Connect(
 const v1::Welcome& DriverSession::welcome() const { return impl_->welcome(); }
 
 const std::string& DriverSession::host_identity() const { return impl_->host_identity(); }
+
+absl::Status DriverSession::Ready() { return impl_->Ready(); }
 
 absl::StatusOr<std::optional<v1::DriverMessage>> DriverSession::NextCommand() {
   return impl_->NextCommand();

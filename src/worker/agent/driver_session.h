@@ -3,6 +3,8 @@
 // RPC code.
 //
 //   auto session = DriverSession::Connect(options);
+//   ... read files, load models;
+//   session->Ready();
 //   while (true) {
 //     auto command = (*session)->NextCommand();          // StatusOr<optional<DriverMessage>>
 //     if (!command.ok() || !command->has_value()) break;  // lost, or asked to stop
@@ -60,6 +62,9 @@ class DriverSession {
 
   // What this worker's Hello says: processes with the same one share memory.
   const std::string& host_identity() const;
+
+  // Tells the driver that this worker takes commands. Errors as Send.
+  absl::Status Ready();
 
   // The next command for the role, in the order sent; the driver hears that the calling thread
   // computes on it until it asks for another one. Waits without limit (keepalive finds a dead

@@ -70,6 +70,7 @@ absl::Status LearnerRole::Run() {
       abortable_.Abort("the driver forms a new group");
     }
   });
+  RETORT_RETURN_IF_ERROR(session_.Ready());
   while (true) {
     RETORT_ASSIGN_OR_RETURN(const std::optional<v1::DriverMessage> command, session_.NextCommand());
     if (!command.has_value()) return absl::OkStatus();

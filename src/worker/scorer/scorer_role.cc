@@ -36,6 +36,7 @@ class ScorerRole {
 };
 
 absl::Status ScorerRole::Run() {
+  RETORT_RETURN_IF_ERROR(session_.Ready());
   while (true) {
     RETORT_ASSIGN_OR_RETURN(const std::optional<v1::DriverMessage> command, session_.NextCommand());
     if (!command.has_value()) return absl::OkStatus();

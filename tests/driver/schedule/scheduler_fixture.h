@@ -53,10 +53,20 @@ class SchedulerTest : public ::testing::Test {
     }
   }
   void Join(WorkerId worker) {
+    Attach(worker);
+    Load(worker);
+  }
+  // `worker` says hello, and later that it has loaded its files.
+  void Attach(WorkerId worker) {
     incarnations_[worker] = NameOf(worker) + "#" + std::to_string(++joins_);
     Handle(WorkerJoined{worker,
                         incarnations_[worker],
                         {NameOf(worker) + ":1", host_[worker], under_mpirun_.contains(worker)}});
+  }
+  void Load(WorkerId worker) {
+    v1::WorkerMessage message;
+    message.mutable_worker_ready();
+    Say(worker, message);
   }
   void JoinAll() {
     for (const WorkerId worker : {kRollout0, kRollout1, kScorer, kLearner0, kLearner1})

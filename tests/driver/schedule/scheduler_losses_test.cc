@@ -285,6 +285,41 @@ TEST_F(SchedulerTest, NoProgress_LeaseExpiresAndTheWorkerIsReplaced) {
   EXPECT_EQ(All<KillWorker>()[0].worker, kRollout0);
 }
 
+TEST_F(SchedulerTest, WorkersStillLoad_NothingIsLeasedAndNoGroupFormed) {
+  Make(TwoBundles());
+  for (const WorkerId worker : {kRollout0, kScorer, kLearner0, kLearner1}) Attach(worker);
+  Load(kLearner0);
+  EXPECT_TRUE(sent_.empty());
+  Load(kLearner1);
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kFormGroup));
+  Ready(kLearner0);
+  Ready(kLearner1);
+  EXPECT_FALSE(sent_.contains(kRollout0));
+  Load(kRollout0);
+  ASSERT_TRUE(Sent(kRollout0, v1::DriverMessage::kRolloutLease));
+  Report(kRollout0);
+  EXPECT_FALSE(sent_.contains(kScorer));
+  Load(kScorer);
+  EXPECT_TRUE(Sent(kScorer, v1::DriverMessage::kScoreLease));
+  Load(kScorer);
+  EXPECT_EQ(scheduler_->snapshot().refused_messages, 1) << "it is ready once";
+}
+
+TEST_F(SchedulerTest, LoadsWithoutAnEnd_WorkerIsReplacedUnlessItComputes) {
+  Make(TwoBundles());
+  Attach(kRollout0);
+  Attach(kRollout1);
+  v1::Fence loading;
+  loading.set_epoch(1);
+  for (int beat = 1; beat <= 3; ++beat) {
+    now_ += absl::Seconds(50);
+    Say(kRollout0, BusyFor(loading, beat));
+  }
+  Handle(Tick{});
+  ASSERT_EQ(All<KillWorker>().size(), 1u);
+  EXPECT_EQ(All<KillWorker>()[0].worker, kRollout1);
+}
+
 TEST_F(SchedulerTest, BusyInsideAUnit_LeaseIsRenewedUntilNothingIsComputed) {
   Make(TwoBundles());
   Start();

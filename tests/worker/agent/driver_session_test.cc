@@ -246,6 +246,12 @@ TEST_F(DriverSessionTest, ReportProgress_MoreOftenThanTheInterval_Dropped) {
   EXPECT_EQ(driver_->Next<MessageReceived>().message.progress().units_done(), 4);
 }
 
+TEST_F(DriverSessionTest, Ready_DriverHearsIt) {
+  const Attached attached = Attach();
+  ASSERT_TRUE(attached.session->Ready().ok());
+  EXPECT_TRUE(driver_->Next<MessageReceived>().message.has_worker_ready());
+}
+
 // A unit can be one micro-batch of minutes.
 TEST_F(DriverSessionTest, CommandIsComputedOn_ProgressInsideAUnit) {
   const Attached attached = Attach();
