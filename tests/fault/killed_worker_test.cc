@@ -73,6 +73,16 @@ TEST(KilledWorkerTest, ScorerKilled_MidBundle_SameWeights) {
   EXPECT_EQ(run.Respawns("scorer-0"), 1);
 }
 
+// Whoever waits for its artifact is not to blame, however long that takes.
+TEST(KilledWorkerTest, HolderStopped_AfterReport_HolderIsReplacedAndNobodyElse) {
+  SmallRun run("holder-stopped", Lag(0));
+  ASSERT_EQ(run.Start({"--failpoint", "scorer-0:scorer.after_report=stop@4"}), 0) << run.output();
+  EXPECT_EQ(run.FinalWeights(), UndisturbedWeights(Lag(0)));
+  EXPECT_EQ(run.Respawns("scorer-0"), 1);
+  EXPECT_EQ(run.Respawns("learner-0"), 0);
+  EXPECT_EQ(run.Respawns("rollout-0"), 0);
+}
+
 TEST(KilledWorkerTest, LearnerKilled_MidStep_RewoundToSameWeights) {
   JobOptions options;
   options.learner_ranks = 2;

@@ -95,6 +95,10 @@ class DriverSession {
   // Holds and serves `bytes` until `step` is released; returns the reference that reports carry.
   absl::StatusOr<v1::ArtifactRef> Hold(int64_t step, const std::string& id, std::string bytes);
 
+  // How long a fetch of a lease may take: its worker must have said that the holder does not answer
+  // before it is suspected itself.
+  static absl::Duration FetchDeadline(int64_t lease_ms) { return absl::Milliseconds(lease_ms) / 2; }
+
   // rpc::FetchArtifact, or the own store when this worker holds it. Blocks for at most `deadline`.
   absl::StatusOr<std::string> Fetch(const v1::ArtifactRef& ref, absl::Duration deadline);
 

@@ -371,6 +371,7 @@ TEST_F(SchedulerTest, OneRankComputes_TheRankThatWaitsForItKeepsItsLease) {
   Start();
   FillStep();
   ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  EXPECT_EQ(sent_[kLearner0].train_step().deadline_ms(), 10000) << "its lease, for what it fetches";
   for (int beat = 1; beat <= 10; ++beat) {
     now_ += absl::Seconds(9);
     Say(kLearner1, BusyFor(sent_[kLearner1].train_step().fence(), beat * 9000));
