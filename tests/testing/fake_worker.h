@@ -41,6 +41,7 @@ enum class FakeFate {
   kDieAfter,  // After the answer was sent.
   kHang,      // Says nothing any more, its stream stays open.
   kBadInput,  // Exits with status 2.
+  kDataLoss,  // Says that the work failed for a damaged file. FormGroup only.
 };
 
 struct FakeWorkerOptions {

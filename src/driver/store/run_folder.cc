@@ -124,6 +124,17 @@ absl::Status RunFolder::Remove() const {
   return RemoveRecursively(path_);
 }
 
+absl::StatusOr<std::string> RunFolder::SetAside(const std::string& checkpoint) const {
+  const std::string from = checkpoints() + "/" + checkpoint;
+  if (!FileExists(from)) return std::string();
+  const std::string folder = path_ + "/unusable";
+  RETORT_RETURN_IF_ERROR(MakeDirectories(folder, 0700));
+  std::string to = absl::StrCat(folder, "/", checkpoint);
+  for (int copy = 2; FileExists(to); ++copy) to = absl::StrCat(folder, "/", checkpoint, "-", copy);
+  RETORT_RETURN_IF_ERROR(RenameDurably(from, to));
+  return to;
+}
+
 std::string LastLines(const std::string& path, int lines) {
   constexpr int64_t kTail = 64 << 10;
   const absl::StatusOr<int64_t> size = FileSize(path);

@@ -260,6 +260,27 @@ TEST_F(DriverLoopTest, StopSignal_ChecksPointsAndResumesToTheSameWeights) {
 TEST_F(DriverLoopTest, WorkerThatAlwaysDies_FailsWithItsLog) {
   fate_ = [this](const WorkerId& worker, const v1::DriverMessage& command) {
     if (worker.role != v1::ROLE_SCORER || !command.has_score_lease()) return FakeFate::kLive;
+TEST_F(DriverLoopTest, CheckpointUnusable_KeptAsideAndTheOneBeforeUsed) {
+  stop_after_ = 7;  // Checkpoints of steps 6 and 7, or later ones, are kept.
+  const RunResult stopped = Run(SmallJob(0));
+  ASSERT_EQ(stopped.end, RunEnd::kStopped) << stopped.message;
+  stop_after_ = -1;
+  stop_signals_ = 0;
+  const std::string newest = CheckpointName(stopped.checkpoint_step);
+  fs::create_directories(dir_ / "checkpoints" / newest);
+  std::ofstream(dir_ / "checkpoints" / newest / "shard-0") << "torn";
+  fate_ = [&newest](const WorkerId&, const v1::DriverMessage& command) {
+    return command.has_form_group() && command.form_group().checkpoint() == newest
+               ? FakeFate::kDataLoss
+               : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
+  EXPECT_EQ(result.weight_digest, CalmDigest(0));
+  EXPECT_TRUE(fs::exists(dir_ / "unusable" / newest / "shard-0"));
+  EXPECT_THAT(notes_, ::testing::Contains(HasSubstr("it is kept in " + dir_.string())));
+}
+
     std::ofstream(dir_ / "logs" / "scorer-0.log") << "one\nout of memory\n";
     return FakeFate::kDie;
   };

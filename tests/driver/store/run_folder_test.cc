@@ -9,6 +9,7 @@
 #include "driver/store/journal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "common/base/file.h"
 
 namespace retort::driver {
 namespace {
@@ -132,6 +133,21 @@ TEST_F(RunFolderTest, Open_WithoutJournal_NotFound) {
   fs::create_directories(dir_);
   EXPECT_EQ(RunFolder::Open(dir_).status().code(), absl::StatusCode::kNotFound);
 }
+TEST_F(RunFolderTest, SetAside_NothingIsOverwritten) {
+  const auto folder = RunFolder::Create(dir_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  for (const char* text : {"first", "second"}) {
+    fs::create_directories(dir_ / "checkpoints" / "step-4");
+    Write("checkpoints/step-4/shard", text);
+    const auto kept = folder->SetAside("step-4");
+    ASSERT_TRUE(kept.ok()) << kept.status();
+    EXPECT_EQ(ReadFile(*kept + "/shard", 100).value(), text);
+    EXPECT_FALSE(fs::exists(dir_ / "checkpoints" / "step-4"));
+  }
+  EXPECT_TRUE(fs::exists(dir_ / "unusable" / "step-4"));
+  EXPECT_EQ(folder->SetAside("step-4").value(), "") << "it is gone already";
+}
+
 
 TEST_F(RunFolderTest, LastLines_OfShortLongAndMissingFiles) {
   fs::create_directories(dir_);
