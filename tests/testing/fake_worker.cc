@@ -57,6 +57,7 @@ void FakeWorker::Live() {
   client_ = Dial(options_, hello_);
   if (client_ != nullptr) {
     id_ = {client_->welcome().role(), client_->welcome().index()};
+    if (options_.welcomed) options_.welcomed(client_->welcome());
     v1::WorkerMessage ready;
     ready.mutable_worker_ready();
     (void)client_->Send(ready);

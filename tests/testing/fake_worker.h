@@ -50,6 +50,7 @@ struct FakeWorkerOptions {
   std::shared_ptr<FakeDisk> disk;
   int samples_per_slot = 1;
   int lag = 0;
+  std::function<void(const v1::Welcome&)> welcomed;  // May be empty. Thread-safe.
   // Called for each command; may be empty. Thread-safe.
   std::function<FakeFate(const driver::WorkerId&, const v1::DriverMessage&)> fate;
 };
