@@ -66,6 +66,7 @@ class Scheduler {
   void LoseGroup(absl::string_view cause);
   void LoseRollout(HeldKey key, absl::string_view cause);
   void LoseScores(HeldKey key, absl::string_view cause);
+  void LoseEvaluation(int worker, const Task& task, absl::string_view cause);
   void Kill(WorkerId worker, absl::string_view cause);
   void Rewind(absl::string_view cause);
   void OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed);

@@ -76,7 +76,7 @@ void Scheduler::OnRolloutReport(int worker, const v1::RolloutReport& report) {
     if (task.phase == Phase::kGenerate) {
       LoseRollout({task.step, task.index}, wrong);
     } else {
-      evals_.Lose({task.step, task.index}, worker, task.attempt);
+      LoseEvaluation(worker, task, wrong);
     }
     if (!over_) Kill(id, absl::StrCat("bad RolloutReport: ", wrong));
     return;

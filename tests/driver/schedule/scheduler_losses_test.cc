@@ -141,6 +141,26 @@ TEST_F(SchedulerTest, ScorerLost_ItsScoresAreMadeAgain) {
   EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
 }
 
+TEST_F(SchedulerTest, EvaluationKillsEveryWorker_EndsTheJob) {
+  ScheduleConfig config = TwoBundles();
+  config.steps = 1;
+  config.slots_per_step = 2;
+  config.eval_every = 100;
+  config.eval_rows = config.eval_bundle_rows = 3;
+  config.max_bundle_attempts = 3;
+  Make(config);
+  Start();
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    EXPECT_EQ(Failure(), "");
+    ASSERT_EQ(sent_[kRollout1].rollout_lease().bundle().kind(), v1::BUNDLE_KIND_EVAL);
+    EXPECT_EQ(sent_[kRollout1].rollout_lease().fence().attempt(), attempt);
+    Lose(kRollout1);
+    if (attempt < 3) Join(kRollout1);
+  }
+  EXPECT_THAT(Failure(), HasSubstr("evaluation bundle 0 of version 0 was lost 3 times, last: "
+                                   "killed by signal 9"));
+}
+
 TEST_F(SchedulerTest, ScorerCannotFetch_HolderIsReplacedAndTheBundleMadeAgain) {
   Make(TwoBundles());
   Start();
