@@ -175,7 +175,7 @@ void Scheduler::OnLearnerFetchFailed(const v1::FetchFailed& failed) {
       suspect = {v1::ROLE_ROLLOUT, bundle.worker};
     }
     if (bundle.scores != nullptr && bundle.scores->id == failed.artifact_id() &&
-        bundle.scores->address == failed.address() && scorers_.joined(bundle.scorer)) {
+        bundle.scores->address == failed.address() && ScorerStillHolds(bundle, key)) {
       suspect = {v1::ROLE_SCORER, bundle.scorer};
     }
     if (bundle.rollout == RolloutPhase::kOrphaned) LoseRollout(key, cause);

@@ -141,6 +141,22 @@ TEST_F(SchedulerTest, ScorerLost_ItsScoresAreMadeAgain) {
   EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
 }
 
+TEST_F(SchedulerTest, ScorerDiedWhileTraining_ItsSuccessorIsNotBlamed) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  v1::WorkerMessage message;
+  *message.mutable_fetch_failed()->mutable_fence() = sent_[kLearner0].train_step().fence();
+  message.mutable_fetch_failed()->set_artifact_id("s0");
+  message.mutable_fetch_failed()->set_address(incarnations_[kScorer]);
+  Lose(kScorer);
+  Join(kScorer);
+  Say(kLearner0, message);
+  EXPECT_THAT(All<KillWorker>(), IsEmpty());
+  ASSERT_TRUE(Sent(kScorer, v1::DriverMessage::kScoreLease));
+  EXPECT_EQ(sent_[kScorer].score_lease().bundle().index(), 0);
+}
+
 TEST_F(SchedulerTest, EvaluationKillsEveryWorker_EndsTheJob) {
   ScheduleConfig config = TwoBundles();
   config.steps = 1;
