@@ -24,6 +24,7 @@ Scheduler::Scheduler(ScheduleConfig config, History history)
       times_(absl::Seconds(config_.lease_floor_seconds),
              absl::Seconds(config_.storage_floor_seconds)) {
   current_ = NewestCheckpoint();
+  bad_in_row_ = BadStepsBefore(current_);
 }
 
 std::vector<Action> Scheduler::Start(absl::Duration now) {
@@ -274,6 +275,12 @@ const std::string& Scheduler::WeightDigest(int64_t version) const {
 
 int64_t Scheduler::NewestCheckpoint() const {
   return checkpoints_.empty() ? 0 : checkpoints_.back();
+}
+
+int Scheduler::BadStepsBefore(int64_t step) const {
+  int bad = 0;
+  while (commits_.contains(step - 1 - bad) && commits_.at(step - 1 - bad).bad_step) ++bad;
+  return bad;
 }
 
 ScheduleSnapshot Scheduler::snapshot() const {

@@ -125,6 +125,8 @@ class Scheduler {
   int64_t BundleRows(v1::BundleKind kind, int index) const;
   const std::string& WeightDigest(int64_t version) const;
   int64_t NewestCheckpoint() const;
+  // How many steps just before `step` were bad.
+  int BadStepsBefore(int64_t step) const;
   // The version whose ring slot TrainStep current_ overwrites. A checkpoint at current_ lacks it
   // and older ones.
   int64_t OverwrittenVersion() const { return current_ + 1 - (config_.lag + 2); }

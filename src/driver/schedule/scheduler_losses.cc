@@ -111,10 +111,8 @@ void Scheduler::Rewind(absl::string_view cause) {
   ++epoch_;
   current_ = NewestCheckpoint();
   train_attempt_ = 1;
-  bad_in_row_ = 0;
-  for (int64_t step = current_ - 1; commits_.contains(step) && commits_.at(step).bad_step; --step) {
-    ++bad_in_row_;
-  }
+  bad_in_row_ = BadStepsBefore(current_);
+  group_.failed_checkpoint = -1;  // What kept it from its disk may be gone with its ranks.
   group_.ready_in_epoch = false;
   group_.exported = false;
   board_.Clear();

@@ -37,8 +37,8 @@ inline std::string DigestText(uint64_t n) { return Digest{1, n}.ToHex(); }
 
 class SchedulerTest : public ::testing::Test {
  protected:
-  void Make(ScheduleConfig config) {
-    scheduler_ = std::make_unique<Scheduler>(std::move(config), History());
+  void Make(ScheduleConfig config, History history = {}) {
+    scheduler_ = std::make_unique<Scheduler>(std::move(config), std::move(history));
     scheduler_->Start(now_);
   }
 
@@ -158,6 +158,16 @@ class SchedulerTest : public ::testing::Test {
     Report(kRollout1);
     Score();
     Score();
+  }
+  // The learners cannot write the checkpoint that they were asked for.
+  void FailCheckpoint() {
+    for (const WorkerId learner : {kLearner0, kLearner1}) {
+      v1::WorkerMessage message;
+      message.mutable_work_failed()->mutable_fence()->set_epoch(
+          sent_[learner].write_checkpoint().epoch());
+      message.mutable_work_failed()->set_message("no space left on device");
+      Say(learner, message);
+    }
   }
   void Train() {
     Say(kLearner0, TrainAnswer(kLearner0));

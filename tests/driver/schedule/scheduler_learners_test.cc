@@ -231,5 +231,48 @@ TEST_F(SchedulerTest, SftTrainStep_CarriesTheRowsOfTheStep) {
   EXPECT_EQ(sent_[kLearner0].train_step().bundles_size(), 0);
 }
 
+TEST_F(SchedulerTest, Resumed_BadStepsBeforeTheCheckpointCount) {
+  ScheduleConfig config = TwoBundles();
+  config.max_bad_steps = 1;
+  History history;
+  history.epoch = 2;
+  history.checkpoints = {2};
+  for (int64_t step = -1; step < 2; ++step) {
+    history.commits[step] = {DigestText(101 + step), "state", step == 1};
+  }
+  Make(config, history);
+  JoinAll();
+  Ready(kLearner0, 2);
+  Ready(kLearner1, 2);
+  FillStep();
+  for (const WorkerId learner : {kLearner0, kLearner1}) {
+    v1::WorkerMessage bad = TrainAnswer(learner);
+    bad.mutable_train_report()->set_bad_step(true);
+    Say(learner, bad);
+  }
+  EXPECT_THAT(Failure(), HasSubstr("not finite in 2 steps in a row"));
+}
+
+TEST_F(SchedulerTest, CheckpointFailed_TriedAgainByTheNextGroup) {
+  Make(TwoBundles());
+  Start();
+  const auto train_two_steps = [this] {
+    for (int step = 0; step < 2; ++step) {
+      FillStep();
+      Train();
+    }
+  };
+  train_two_steps();
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint));
+  FailCheckpoint();
+  ASSERT_EQ(All<CheckpointFailed>().size(), 1u);
+  EXPECT_FALSE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint)) << "training goes on";
+  RestartLearners();
+  Report(kRollout0);  // The leases of epoch 1.
+  Report(kRollout1);
+  train_two_steps();
+  EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint));
+}
+
 }  // namespace
 }  // namespace retort::driver
