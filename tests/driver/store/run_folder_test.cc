@@ -2,14 +2,18 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
+#include <barrier>
 #include <filesystem>
 #include <fstream>
+#include <thread>
+#include <vector>
 
+#include "common/base/file.h"
 #include "common/base/random_id.h"
 #include "driver/store/journal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "common/base/file.h"
 
 namespace retort::driver {
 namespace {
@@ -129,10 +133,27 @@ TEST_F(RunFolderTest, Create_FolderInUse_Refused) {
               ::testing::HasSubstr("--resume"));
 }
 
-TEST_F(RunFolderTest, Open_WithoutJournal_NotFound) {
-  fs::create_directories(dir_);
-  EXPECT_EQ(RunFolder::Open(dir_).status().code(), absl::StatusCode::kNotFound);
+TEST_F(RunFolderTest, Create_ManyAtOnce_OneGetsTheFolder) {
+  constexpr int kThreads = 8;
+  for (int round = 0; round < 20; ++round) {
+    fs::remove_all(dir_);
+    std::barrier<> start(kThreads);
+    std::atomic<int> made{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        start.arrive_and_wait();
+        const auto folder = RunFolder::Create(dir_);
+        if (!folder.ok()) return;
+        ++made;
+        Write("journal.db", "of a whole run");
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(made, 1);
+  }
 }
+
 TEST_F(RunFolderTest, SetAside_NothingIsOverwritten) {
   const auto folder = RunFolder::Create(dir_);
   ASSERT_TRUE(folder.ok()) << folder.status();
@@ -148,6 +169,10 @@ TEST_F(RunFolderTest, SetAside_NothingIsOverwritten) {
   EXPECT_EQ(folder->SetAside("step-4").value(), "") << "it is gone already";
 }
 
+TEST_F(RunFolderTest, Open_WithoutJournal_NotFound) {
+  fs::create_directories(dir_);
+  EXPECT_EQ(RunFolder::Open(dir_).status().code(), absl::StatusCode::kNotFound);
+}
 
 TEST_F(RunFolderTest, LastLines_OfShortLongAndMissingFiles) {
   fs::create_directories(dir_);
