@@ -159,6 +159,15 @@ class SchedulerTest : public ::testing::Test {
     Score();
     Score();
   }
+  // The learners write the checkpoint that they were asked for.
+  void WriteCheckpoint() {
+    for (const WorkerId learner : {kLearner0, kLearner1}) {
+      v1::WorkerMessage message;
+      message.mutable_checkpoint_report()->set_epoch(sent_[learner].write_checkpoint().epoch());
+      message.mutable_checkpoint_report()->set_step(sent_[learner].write_checkpoint().step());
+      Say(learner, message);
+    }
+  }
   // The learners cannot write the checkpoint that they were asked for.
   void FailCheckpoint() {
     for (const WorkerId learner : {kLearner0, kLearner1}) {

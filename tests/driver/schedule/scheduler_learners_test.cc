@@ -253,6 +253,32 @@ TEST_F(SchedulerTest, Resumed_BadStepsBeforeTheCheckpointCount) {
   EXPECT_THAT(Failure(), HasSubstr("not finite in 2 steps in a row"));
 }
 
+// A run killed in between must find a checkpoint.
+TEST_F(SchedulerTest, CheckpointReplacesAnother_OldOneIsDroppedAfterTheNewOneIsJournaled) {
+  ScheduleConfig config = TwoBundles();
+  config.keep_checkpoints = 1;
+  Make(config);
+  Start();
+  for (int step = 0; step < 4; ++step) {
+    FillStep();
+    Train();
+    if (step % 2 == 1) WriteCheckpoint();
+  }
+  const auto place = [this](auto matches) {
+    return std::find_if(last_.begin(), last_.end(), matches) - last_.begin();
+  };
+  const auto journaled = place([](const Action& action) {
+    const auto* checkpoint = std::get_if<JournalCheckpoint>(&action);
+    return checkpoint != nullptr && checkpoint->name == "step-4";
+  });
+  const auto dropped = place([](const Action& action) {
+    const auto* drop = std::get_if<DropCheckpoint>(&action);
+    return drop != nullptr && drop->name == "step-2";
+  });
+  EXPECT_LT(journaled, dropped);
+  EXPECT_LT(dropped, static_cast<ptrdiff_t>(last_.size()));
+}
+
 TEST_F(SchedulerTest, CheckpointFailed_TriedAgainByTheNextGroup) {
   Make(TwoBundles());
   Start();
