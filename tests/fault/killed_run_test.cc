@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "driver/store/journal_schema.h"
 #include "e2e/retort_run.h"
 #include "gmock/gmock.h"
@@ -88,6 +89,45 @@ TEST(KilledRunTest, JournalTableGone_ResumeNamesIt_BackAgain_SameWeights) {
   }
   ASSERT_EQ(run.Resume(), 0) << run.output();
   EXPECT_EQ(run.FinalWeights(), UndisturbedWeights(Lag(0)));
+}
+
+TEST(KilledRunTest, Resume_TakesNothingOnTrust) {
+  SmallRun run("distrust", Lag(0));
+  ASSERT_EQ(run.Start({"--failpoint", "driver:driver.journal.before_commit=kill@20"}),
+            128 + SIGKILL);
+  ASSERT_GE(run.Commits(), 1);
+  const std::string data = TaskFolder() + "/train.jsonl";
+  const std::string rows = ReadFile(data, 1 << 30).value();
+  ASSERT_TRUE(WriteFileAtomically(data, rows + rows.substr(0, rows.find('\n') + 1)).ok());
+  EXPECT_NE(run.Resume(), 0);
+  EXPECT_THAT(run.output(), HasSubstr("cannot resume: data.train is "));
+  ASSERT_TRUE(WriteFileAtomically(data, rows).ok());
+
+  const std::string incarnation(32, 'e');
+  {
+    const ChildProcess orphan({"sh", "-c", "while :; do sleep 1; done", incarnation});
+    ASSERT_TRUE(run.Change(absl::StrCat("INSERT INTO workers (worker, incarnation, event, pid, "
+                                        "cause, unix_ms) VALUES ('rollout-0', '",
+                                        incarnation, "', 'joined', ", orphan.pid(), ", '', 0)"))
+                    .ok());
+    EXPECT_NE(run.Resume(), 0);
+    EXPECT_THAT(run.output(),
+                HasSubstr(absl::StrCat("rollout-0 of the run before still lives as process ",
+                                       orphan.pid())));
+  }
+
+  const std::string file = run.folder() + "/metrics.jsonl";
+  ASSERT_TRUE(WriteFileAtomically(file, "{\"step\": 0, \"lo").ok());
+  ASSERT_EQ(run.Resume(), 0) << run.output();
+  EXPECT_EQ(run.FinalWeights(), UndisturbedWeights(Lag(0)));
+  const std::string text = ReadFile(file, 1 << 30).value();
+  size_t place = 0;
+  for (const v1::StepRecord& step : run.Steps()) {
+    const size_t next = text.find(step.weight_digest(), place);
+    ASSERT_NE(next, std::string::npos) << "step " << step.step() << " is missing in " << text;
+    place = next + 1;
+  }
+  EXPECT_EQ(text.find("\"lo{"), std::string::npos) << "what was torn is written again";
 }
 
 }  // namespace

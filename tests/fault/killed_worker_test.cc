@@ -73,6 +73,32 @@ TEST(KilledWorkerTest, ScorerKilled_MidBundle_SameWeights) {
   EXPECT_EQ(run.Respawns("scorer-0"), 1);
 }
 
+// A rank that waits for a stopped one computes nothing: that is no progress, either.
+TEST(KilledWorkerTest, WorkersStopped_MidWork_ReplacedWithinTheirLeases) {
+  JobOptions options;
+  options.learner_ranks = 2;
+  SmallRun run("stopped", options);
+  ASSERT_EQ(run.Start({"--failpoint", "rollout-0:rollout.generate=stop@40", "--failpoint",
+                       "learner-1:learner.micro_batch=stop@20"}),
+            0)
+      << run.output();
+  EXPECT_EQ(run.FinalWeights(), UndisturbedWeights(options));
+  EXPECT_EQ(run.Respawns("rollout-0"), 1);
+  EXPECT_EQ(run.Respawns("learner-1"), 1);
+}
+
+// Whoever waits for its artifact is not to blame, however long that takes.
+TEST(KilledWorkerTest, HolderStopped_AfterReport_HolderIsReplacedAndNobodyElse) {
+  SmallRun run("holder-stopped", Lag(0));
+  // After the last bundle of the second step: the learner is connected already.
+  ASSERT_EQ(run.Start({"--failpoint", "scorer-0:scorer.after_report=stop@8"}), 0) << run.output();
+  EXPECT_THAT(run.output(), HasSubstr("replacing scorer-0: a learner cannot fetch it"));
+  EXPECT_EQ(run.FinalWeights(), UndisturbedWeights(Lag(0)));
+  EXPECT_EQ(run.Respawns("scorer-0"), 1);
+  EXPECT_EQ(run.Respawns("learner-0"), 0);
+  EXPECT_EQ(run.Respawns("rollout-0"), 0);
+}
+
 TEST(KilledWorkerTest, LearnerKilled_MidStep_RewoundToSameWeights) {
   JobOptions options;
   options.learner_ranks = 2;

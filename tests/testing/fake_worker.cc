@@ -57,6 +57,10 @@ void FakeWorker::Live() {
   client_ = Dial(options_, hello_);
   if (client_ != nullptr) {
     id_ = {client_->welcome().role(), client_->welcome().index()};
+    if (options_.welcomed) options_.welcomed(client_->welcome());
+    v1::WorkerMessage ready;
+    ready.mutable_worker_ready();
+    (void)client_->Send(ready);
     while (!killed_) {
       absl::StatusOr<v1::DriverMessage> command = client_->Pop(absl::Milliseconds(5));
       if (absl::IsDeadlineExceeded(command.status())) continue;
@@ -84,7 +88,13 @@ bool FakeWorker::Obey(const v1::DriverMessage& command) {
   v1::WorkerMessage answer;
   if (command.has_rollout_lease()) answer = Generate(command.rollout_lease());
   if (command.has_score_lease()) answer = Score(command.score_lease());
-  if (command.has_form_group()) answer = Form(command.form_group());
+  if (fate == FakeFate::kDataLoss) {
+    answer.mutable_work_failed()->mutable_fence()->set_epoch(command.form_group().epoch());
+    answer.mutable_work_failed()->set_code(static_cast<int>(absl::StatusCode::kDataLoss));
+    answer.mutable_work_failed()->set_message("shard-0: 3 bytes, expected 9");
+  } else if (command.has_form_group()) {
+    answer = Form(command.form_group());
+  }
   if (command.has_train_step()) answer = Train(command.train_step());
   if (command.has_write_checkpoint()) {
     const v1::WriteCheckpoint& write = command.write_checkpoint();

@@ -41,6 +41,7 @@ enum class FakeFate {
   kDieAfter,  // After the answer was sent.
   kHang,      // Says nothing any more, its stream stays open.
   kBadInput,  // Exits with status 2.
+  kDataLoss,  // Says that the work failed for a damaged file. FormGroup only.
 };
 
 struct FakeWorkerOptions {
@@ -49,6 +50,7 @@ struct FakeWorkerOptions {
   std::shared_ptr<FakeDisk> disk;
   int samples_per_slot = 1;
   int lag = 0;
+  std::function<void(const v1::Welcome&)> welcomed;  // May be empty. Thread-safe.
   // Called for each command; may be empty. Thread-safe.
   std::function<FakeFate(const driver::WorkerId&, const v1::DriverMessage&)> fate;
 };

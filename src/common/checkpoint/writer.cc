@@ -70,13 +70,18 @@ std::string StagingFolder(const CheckpointTarget& target) {
 
 absl::Status BeginCheckpoint(const CheckpointTarget& target) {
   RETORT_RETURN_IF_ERROR(MakeDirectories(target.directory));
+  RETORT_RETURN_IF_ERROR(AbandonCheckpoint(target));
+  return MakeDirectories(StagingFolder(target));
+}
+
+absl::Status AbandonCheckpoint(const CheckpointTarget& target) {
   RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(target.directory));
   for (const std::string& name : names) {
     if (StagedStep(name) == target.step) {
       RETORT_RETURN_IF_ERROR(RemoveRecursively(absl::StrCat(target.directory, "/", name)));
     }
   }
-  return MakeDirectories(StagingFolder(target));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ShardRecord> WriteShard(const CheckpointTarget& target, int rank, int world_size,

@@ -11,7 +11,8 @@
 //   rank 0        digest = CommitCheckpoint(target, manifest)
 //   all           Barrier
 //
-// A failed save leaves the older checkpoints as they were: the caller abandons it and trains on.
+// A failed save leaves the older checkpoints as they were: rank 0 calls AbandonCheckpoint when no
+// rank writes any more, and training goes on.
 // Which checkpoints stay is the driver's to decide.
 // Failpoints, in order: checkpoint.shard, checkpoint.shard_written, checkpoint.version,
 // checkpoint.manifest, checkpoint.rename, checkpoint.committed.
@@ -41,6 +42,9 @@ std::string StagingFolder(const CheckpointTarget& target);
 // Makes an empty staging folder; removes what an earlier attempt, also of another epoch, left of
 // this step.
 absl::Status BeginCheckpoint(const CheckpointTarget& target);
+
+// Removes what was staged: a disk that is full must not stay full.
+absl::Status AbandonCheckpoint(const CheckpointTarget& target);
 
 // A rank's contiguous slice of the arena: float32, contiguous, [SliceOf(total, rank, world).size()]
 // each.

@@ -111,10 +111,11 @@ absl::Status CheckInputs(const v1::JobSpec& spec, v1::Role role, const InputDige
     RETORT_ASSIGN_OR_RETURN(const std::string digest, DigestOfInput(input));
     const auto expected = of_driver.find(input.key);
     if (expected != of_driver.end() && expected->second == digest) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(input.key, " (", input.path, ") is ", digest, " here and ",
-                     expected == of_driver.end() ? "absent" : expected->second,
-                     " where the run was started; put the same files at this path on every host"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        input.key, " (", input.path, ") is ", digest, " here and ",
+        expected == of_driver.end() ? "absent" : expected->second,
+        " where the run was started; put the same files at this path on every host, and leave "
+        "them while the run lasts"));
   }
   return absl::OkStatus();
 }

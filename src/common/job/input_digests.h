@@ -1,5 +1,6 @@
 // Digests of the files that a job reads. The driver journals them, so that a resumed run reads what
-// the run before it read; a worker that may be on another host compares its own files with them.
+// the run before it read; a worker, which may start late in a run or on another host, compares what
+// it reads with them.
 #pragma once
 
 #include <map>

@@ -62,6 +62,13 @@ class MemoryPlanner {
                     Product({plan_.samples_per_step, plan_.longest_sequence}));
   }
 
+  bool UpdatesMoreThanOnceAStep() const {
+    const v1::PpoSpec& ppo = spec_.algorithm().ppo();
+    const int64_t mini_batch = ppo.mini_batch_size();
+    return IsPpo(spec_) &&
+           (ppo.ppo_epochs() > 1 || (mini_batch > 0 && mini_batch < plan_.samples_per_step));
+  }
+
   std::vector<MemoryItem> ScorerMemory() const {
     const layout::ModelConfig& config = models_.config;
     const bool half = spec_.reference().dtype() == v1::DATA_TYPE_BFLOAT16;
@@ -108,6 +115,9 @@ class MemoryPlanner {
                   Product({ActivationsPerTokenAndLayer(config), config.num_hidden_layers}) +
                       2 * config.vocab_size}),
          false}};
+    if (UpdatesMoreThanOnceAStep()) {
+      memory.push_back({"copy to undo a bad step", Product({3, arena}), false});
+    }
     if (models_.adapter.has_value()) {
       memory.push_back(
           {"base weights", Product({models_.policy.total_elements, kFloatBytes}), false});

@@ -33,9 +33,14 @@ struct ScheduleConfig {
   // Dataset rows of a step, `slots_per_step` of them; a pure function (data/cursor.h).
   std::function<std::vector<int64_t>(int64_t step)> rows_of_step;
 
-  // Times a lease may pass without progress: max(floor, 5 x p99 of its phase so far).
+  // Times a lease may pass without progress: max(floor, 5 x p99 of its phase so far). A worker that
+  // computes makes progress, also inside one large micro-batch; one that waits or is stopped does
+  // not.
   double lease_floor_seconds = 10;
-  // Phases that send no progress while they wait for a disk: forming a group, checkpoints, export.
+  // One that computes for ever without finishing a unit (a token, a micro-batch) hangs, too.
+  double unit_limit_seconds = 7200;
+  // Phases that send no progress while they wait for a disk: loading, forming a group, checkpoints,
+  // export.
   double storage_floor_seconds = 120;
   int max_bundle_attempts = 25;  // A bundle that fails this often ends the job.
   double stop_seconds = 22;      // After a stop request the running step is dropped at this age.

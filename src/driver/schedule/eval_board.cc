@@ -34,16 +34,17 @@ int EvalBoard::Lease(HeldKey key, int worker) {
   return part.attempt;
 }
 
-void EvalBoard::Lose(HeldKey key, int worker, int attempt) {
+bool EvalBoard::Lose(HeldKey key, int worker, int attempt) {
   const Part* found = Find(key);
   if (found == nullptr || found->state != State::kLeased || found->worker != worker ||
       found->attempt != attempt) {
-    return;
+    return false;
   }
   Evaluation& eval = evals_.at(key.step);
   Part& part = eval.parts[key.index];
   part = Part{State::kWaiting, part.attempt + 1, -1};
   eval.waiting.insert(key.index);
+  return true;
 }
 
 bool EvalBoard::Report(HeldKey key, int worker, int attempt, const v1::RolloutReport& report) {

@@ -32,9 +32,9 @@ class EvalBoard {
   std::optional<HeldKey> Next(int64_t up_to_version) const;
   // Returns the attempt of the lease.
   int Lease(HeldKey key, int worker);
-  // The lease was lost: the bundle waits again. Nothing happens unless `worker` has it at
-  // `attempt`.
-  void Lose(HeldKey key, int worker, int attempt);
+  // The lease was lost: the bundle waits again. False, and nothing happens, unless `worker` has it
+  // at `attempt`.
+  bool Lose(HeldKey key, int worker, int attempt);
 
   // False if refused: not leased to `worker` at `attempt`.
   bool Report(HeldKey key, int worker, int attempt, const v1::RolloutReport& report);

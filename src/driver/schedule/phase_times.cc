@@ -6,7 +6,7 @@ namespace retort::driver {
 
 PhaseTimes::PhaseTimes(absl::Duration lease_floor, absl::Duration storage_floor) {
   floor_.fill(lease_floor);
-  for (const Phase phase : {Phase::kForm, Phase::kCheckpoint, Phase::kExport}) {
+  for (const Phase phase : {Phase::kLoad, Phase::kForm, Phase::kCheckpoint, Phase::kExport}) {
     floor_[static_cast<int>(phase)] = std::max(lease_floor, storage_floor);
   }
   patience_ = floor_;

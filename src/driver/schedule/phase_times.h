@@ -8,8 +8,18 @@
 
 namespace retort::driver {
 
-enum class Phase { kIdle, kGenerate, kEvaluate, kScore, kForm, kTrain, kCheckpoint, kExport };
-inline constexpr int kPhases = 8;
+enum class Phase {
+  kIdle,
+  kLoad,
+  kGenerate,
+  kEvaluate,
+  kScore,
+  kForm,
+  kTrain,
+  kCheckpoint,
+  kExport
+};
+inline constexpr int kPhases = 9;
 
 // Not thread-safe.
 class PhaseTimes {

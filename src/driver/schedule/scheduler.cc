@@ -24,6 +24,7 @@ Scheduler::Scheduler(ScheduleConfig config, History history)
       times_(absl::Seconds(config_.lease_floor_seconds),
              absl::Seconds(config_.storage_floor_seconds)) {
   current_ = NewestCheckpoint();
+  bad_in_row_ = BadStepsBefore(current_);
 }
 
 std::vector<Action> Scheduler::Start(absl::Duration now) {
@@ -41,7 +42,7 @@ std::vector<Action> Scheduler::Handle(const Event& event, absl::Duration now) {
 }
 
 void Scheduler::On(const WorkerJoined& joined) {
-  Pool(joined.worker.role).Join(joined.worker.index, joined.incarnation, joined.host);
+  Pool(joined.worker.role).Join(joined.worker.index, joined.incarnation, joined.host, epoch_, now_);
 }
 
 void Scheduler::On(const WorkerLost& lost) {
@@ -61,6 +62,7 @@ void Scheduler::On(const WorkerSaid& said) {
   const bool rollout = worker.role == v1::ROLE_ROLLOUT;
   const bool scorer = worker.role == v1::ROLE_SCORER;
   const bool learner = worker.role == v1::ROLE_LEARNER;
+  if (message.has_worker_ready()) return OnWorkerReady(worker);
   if (message.has_progress()) return OnProgress(worker, message.progress());
   if (message.has_fetch_failed()) return OnFetchFailed(worker, message.fetch_failed());
   if (message.has_work_failed()) return OnWorkFailed(worker, message.work_failed());
@@ -83,14 +85,19 @@ void Scheduler::On(const WorkerSaid& said) {
   Refuse(worker, "a message that its role does not send");
 }
 
+void Scheduler::OnWorkerReady(WorkerId worker) {
+  WorkerPool& pool = Pool(worker.role);
+  if (pool.task(worker.index).phase != Phase::kLoad) return Refuse(worker, "a second WorkerReady");
+  pool.Finish(worker.index, true, times_, now_);
+}
+
 void Scheduler::On(const Tick& tick) {
   for (WorkerPool* pool : {&rollouts_, &scorers_, &learners_}) {
     pool->Excuse(tick.away, now_);
-    for (const int index : pool->Expired(times_, now_)) {
-      if (over_ || !pool->joined(index)) continue;  // Ended together with another one.
-      const absl::Duration patience = times_.Patience(pool->task(index).phase);
-      Kill({pool->role(), index},
-           absl::StrCat("lease_expired: no progress for ", absl::FormatDuration(patience)));
+    const absl::Duration unit_limit = absl::Seconds(config_.unit_limit_seconds);
+    for (const Expiry& expiry : pool->Expired(times_, unit_limit, now_)) {
+      if (over_ || !pool->joined(expiry.index)) continue;  // Ended together with another one.
+      Kill({pool->role(), expiry.index}, expiry.cause);
     }
   }
   if (!over_ && stopping_ && now_ - stop_at_ > absl::Seconds(config_.stop_seconds)) {
@@ -268,6 +275,12 @@ const std::string& Scheduler::WeightDigest(int64_t version) const {
 
 int64_t Scheduler::NewestCheckpoint() const {
   return checkpoints_.empty() ? 0 : checkpoints_.back();
+}
+
+int Scheduler::BadStepsBefore(int64_t step) const {
+  int bad = 0;
+  while (commits_.contains(step - 1 - bad) && commits_.at(step - 1 - bad).bad_step) ++bad;
+  return bad;
 }
 
 ScheduleSnapshot Scheduler::snapshot() const {

@@ -50,6 +50,7 @@ class Scheduler {
   void On(const WorkerSaid& said);
   void On(const Tick& tick);
   void On(const StopRequested& stop);
+  void OnWorkerReady(WorkerId worker);
   void Advance();
   void OpenSteps();
   void AssignRollouts();
@@ -65,6 +66,7 @@ class Scheduler {
   void LoseGroup(absl::string_view cause);
   void LoseRollout(HeldKey key, absl::string_view cause);
   void LoseScores(HeldKey key, absl::string_view cause);
+  void LoseEvaluation(int worker, const Task& task, absl::string_view cause);
   void Kill(WorkerId worker, absl::string_view cause);
   void Rewind(absl::string_view cause);
   void OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed);
@@ -123,6 +125,8 @@ class Scheduler {
   int64_t BundleRows(v1::BundleKind kind, int index) const;
   const std::string& WeightDigest(int64_t version) const;
   int64_t NewestCheckpoint() const;
+  // How many steps just before `step` were bad.
+  int BadStepsBefore(int64_t step) const;
   // The version whose ring slot TrainStep current_ overwrites. A checkpoint at current_ lacks it
   // and older ones.
   int64_t OverwrittenVersion() const { return current_ + 1 - (config_.lag + 2); }

@@ -13,7 +13,7 @@ void Scheduler::DriveLearners() {
     if (stopping_) {
       Emit(JobStopped{});
       over_ = true;
-    } else if (learners_.joined_count() == learners_.size()) {
+    } else if (learners_.AllIdle()) {
       FormGroup();
     }
     return;
@@ -180,6 +180,7 @@ void Scheduler::SendTrainStep() {
   v1::DriverMessage message;
   v1::TrainStep* train = message.mutable_train_step();
   SetFence(train->mutable_fence(), current_, train_attempt_);
+  train->set_deadline_ms(LeaseMillis(Phase::kTrain));
   if (!config_.reinforcement) train->mutable_rows()->Add(open.rows.begin(), open.rows.end());
   for (size_t i = 0; i < open.bundles.size(); ++i) {
     const Bundle& bundle = open.bundles[i];

@@ -31,9 +31,7 @@ void Scheduler::LoseRolloutWorker(int worker, absl::string_view cause) {
   const std::deque<HeldKey> held = rollouts_.held(worker);
   const Task task = rollouts_.Lose(worker);
   const HeldKey leased{task.step, task.index};
-  if (task.epoch == epoch_ && task.phase == Phase::kEvaluate) {
-    evals_.Lose(leased, worker, task.attempt);
-  }
+  if (task.epoch == epoch_ && task.phase == Phase::kEvaluate) LoseEvaluation(worker, task, cause);
   if (task.epoch == epoch_ && task.phase == Phase::kGenerate) LoseRollout(leased, cause);
   for (const HeldKey key : held) {
     const OpenStep* open = board_.Find(key.step);
@@ -48,6 +46,13 @@ void Scheduler::LoseRolloutWorker(int worker, absl::string_view cause) {
       LoseRollout(key, cause);
     }
   }
+}
+
+void Scheduler::LoseEvaluation(int worker, const Task& task, absl::string_view cause) {
+  if (!evals_.Lose({task.step, task.index}, worker, task.attempt)) return;
+  if (task.attempt < config_.max_bundle_attempts) return;
+  Fail(absl::StrCat("evaluation bundle ", task.index, " of version ", task.step, " was lost ",
+                    task.attempt, " times, last: ", cause));
 }
 
 void Scheduler::LoseRollout(HeldKey key, absl::string_view cause) {
@@ -106,10 +111,8 @@ void Scheduler::Rewind(absl::string_view cause) {
   ++epoch_;
   current_ = NewestCheckpoint();
   train_attempt_ = 1;
-  bad_in_row_ = 0;
-  for (int64_t step = current_ - 1; commits_.contains(step) && commits_.at(step).bad_step; --step) {
-    ++bad_in_row_;
-  }
+  bad_in_row_ = BadStepsBefore(current_);
+  group_.failed_checkpoint = -1;  // What kept it from its disk may be gone with its ranks.
   group_.ready_in_epoch = false;
   group_.exported = false;
   board_.Clear();
@@ -146,13 +149,9 @@ void Scheduler::OnFetchFailed(WorkerId worker, const v1::FetchFailed& failed) {
 // The policy's weights did not reach a worker of another host. Nobody is to blame: if the learner
 // died, its stream says so, and a network comes back. The bundle is leased again, to any worker.
 void Scheduler::OnRolloutFetchFailed(int worker, const Task& task, const v1::FetchFailed& failed) {
-  const HeldKey key{task.step, task.index};
   const std::string cause = absl::StrCat("its worker cannot fetch the weights: ", failed.message());
-  if (task.phase == Phase::kGenerate) return LoseRollout(key, cause);
-  evals_.Lose(key, worker, task.attempt);
-  if (task.attempt < config_.max_bundle_attempts) return;
-  Fail(absl::StrCat("evaluation bundle ", key.index, " of version ", key.step, " was lost ",
-                    task.attempt, " times, last: ", cause));
+  if (task.phase == Phase::kGenerate) return LoseRollout({task.step, task.index}, cause);
+  LoseEvaluation(worker, task, cause);
 }
 
 // The ranks agree on what they could fetch before they start a step: when one says so, all gave the
@@ -174,7 +173,7 @@ void Scheduler::OnLearnerFetchFailed(const v1::FetchFailed& failed) {
       suspect = {v1::ROLE_ROLLOUT, bundle.worker};
     }
     if (bundle.scores != nullptr && bundle.scores->id == failed.artifact_id() &&
-        bundle.scores->address == failed.address() && scorers_.joined(bundle.scorer)) {
+        bundle.scores->address == failed.address() && ScorerStillHolds(bundle, key)) {
       suspect = {v1::ROLE_SCORER, bundle.scorer};
     }
     if (bundle.rollout == RolloutPhase::kOrphaned) LoseRollout(key, cause);

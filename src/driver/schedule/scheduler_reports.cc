@@ -29,9 +29,14 @@ void Scheduler::OnProgress(WorkerId worker, const v1::Progress& progress) {
     ++refused_;
     return;
   }
-  const bool grew = pool.Progress(worker.index, progress.units_done(), now_);
-  // A learner may get on with a step that was committed before: only a new commit counts for it.
-  if (grew && worker.role != v1::ROLE_LEARNER) Emit(ProgressNoted{worker});
+  const Gain gain = pool.Progress(worker.index, progress, now_);
+  if (worker.role == v1::ROLE_LEARNER) {
+    // Inside a collective a rank waits for one that still computes. What it did wrong before is not
+    // forgiven for that: the step may have been committed before.
+    learners_.RenewAll(gain, now_);
+  } else if (gain == Gain::kUnit) {
+    Emit(ProgressNoted{worker});
+  }
 }
 
 std::string Scheduler::CheckRollout(const Task& task, const v1::RolloutReport& report) const {
@@ -71,7 +76,7 @@ void Scheduler::OnRolloutReport(int worker, const v1::RolloutReport& report) {
     if (task.phase == Phase::kGenerate) {
       LoseRollout({task.step, task.index}, wrong);
     } else {
-      evals_.Lose({task.step, task.index}, worker, task.attempt);
+      LoseEvaluation(worker, task, wrong);
     }
     if (!over_) Kill(id, absl::StrCat("bad RolloutReport: ", wrong));
     return;

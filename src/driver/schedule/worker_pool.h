@@ -1,5 +1,5 @@
-// What every worker of the plan is doing: idle, or busy with one task that has a fence and must
-// show progress.
+// What every worker of the plan is doing: loading, idle, or busy with one task that has a fence and
+// must show progress.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,15 @@ struct Task {
   int attempt = 0;
 };
 
+// What a worker's Progress says that the one before did not.
+enum class Gain { kNone, kBusy, kUnit };
+
+// A task without progress.
+struct Expiry {
+  int index = 0;
+  std::string cause;
+};
+
 // A bundle whose artifact a worker holds.
 struct HeldKey {
   int64_t step = 0;
@@ -39,29 +48,34 @@ class WorkerPool {
   const WorkerHost& host(int index) const { return slots_[index].host; }
   const Task& task(int index) const { return slots_[index].task; }
   int size() const { return static_cast<int>(slots_.size()); }
-  int joined_count() const { return joined_; }
   v1::Role role() const { return role_; }
 
-  void Join(int index, const std::string& incarnation, const WorkerHost& host);
+  // It loads its files in `epoch` until its task is finished.
+  void Join(int index, const std::string& incarnation, const WorkerHost& host, uint64_t epoch,
+            absl::Duration now);
   // The task that was lost with it; kIdle if none.
   Task Lose(int index);
 
   // The idle worker with the lowest index, or -1.
   int FirstIdle() const { return idle_.empty() ? -1 : *idle_.begin(); }
+  bool AllIdle() const { return static_cast<int>(idle_.size()) == size(); }
 
   void Begin(int index, const Task& task, absl::Duration now);
   // Ends the task; its duration counts for the phase when it was completed.
   void Finish(int index, bool completed, PhaseTimes& times, absl::Duration now);
   // Whether `fence` is the current task's.
   bool Matches(int index, const v1::Fence& fence) const;
-  // True if `units` grew since the last progress of this task.
-  bool Progress(int index, int64_t units, absl::Duration now);
+  Gain Progress(int index, const v1::Progress& progress, absl::Duration now);
+  // Renews every task: workers that wait for each other are as far as the one that got on.
+  void RenewAll(Gain gain, absl::Duration now);
 
   // Nobody listened for `away` until `now`: no lease ran down meanwhile.
   void Excuse(absl::Duration away, absl::Duration now);
 
-  // Workers whose task had no progress for longer than its phase's patience.
-  std::vector<int> Expired(const PhaseTimes& times, absl::Duration now) const;
+  // Workers whose task had no progress for longer than its phase's patience, or finished no unit
+  // for longer than `unit_limit`.
+  std::vector<Expiry> Expired(const PhaseTimes& times, absl::Duration unit_limit,
+                              absl::Duration now) const;
 
   // Artifacts of open steps; `oldest_open` lets the list forget those of committed ones.
   void Hold(int index, HeldKey key, int64_t oldest_open);
@@ -73,15 +87,14 @@ class WorkerPool {
     std::string incarnation;
     WorkerHost host;
     Task task;
-    absl::Duration started, progressed;
-    int64_t units = -1;
+    absl::Duration started, progressed, unit_done;
+    int64_t units = 0, busy_ms = 0;
     std::deque<HeldKey> held;
   };
 
   const v1::Role role_;
   std::vector<Slot> slots_;
   std::set<int> idle_;
-  int joined_ = 0;
 };
 
 }  // namespace retort::driver

@@ -66,10 +66,18 @@ void DriverLoop::Do(const CleanCheckpoints& action) {
   Check(RemoveAllBut(options_.folder->checkpoints(), action.keep));
 }
 
+// Moved first: what the journal does not know is removed when a group forms.
 void DriverLoop::Do(const CheckpointUnusable& action) {
+  const absl::StatusOr<std::string> kept = options_.folder->SetAside(action.name);
+  if (!kept.ok()) {
+    return Fail(absl::StrCat("checkpoint ", action.name, " cannot be used (", action.message,
+                             ") and cannot be moved out of the way: ", kept.status().message()),
+                {});
+  }
   Check(options_.journal->Write(action));
-  Note(absl::StrCat("warning: checkpoint ", action.name, " cannot be used (", action.message,
-                    "); going back to the one before"));
+  Note(absl::StrCat("warning: checkpoint ", action.name, " cannot be used (", action.message, "); ",
+                    kept->empty() ? "it is gone" : absl::StrCat("it is kept in ", *kept),
+                    "; going back to the one before"));
 }
 
 void DriverLoop::Do(const JournalEpoch& action) {

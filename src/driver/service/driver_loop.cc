@@ -168,9 +168,7 @@ void DriverLoop::SendWelcome(rpc::ConnectionId connection, WorkerId worker) {
   welcome->set_index(worker.index);
   *welcome->mutable_spec() = options_.spec;
   welcome->set_run_dir(options_.folder->path());
-  if (options_.external) {
-    welcome->mutable_inputs()->insert(options_.inputs.begin(), options_.inputs.end());
-  }
+  welcome->mutable_inputs()->insert(options_.inputs.begin(), options_.inputs.end());
   // One process of the host hands out the shared segments: the agent, else the first learner.
   const bool serves =
       agent_ != nullptr ? worker.role == v1::ROLE_AGENT : worker == WorkerId{v1::ROLE_LEARNER, 0};

@@ -35,7 +35,7 @@ struct DriverLoopOptions {
   Journal* journal = nullptr;
   metrics::JsonlWriter* metrics = nullptr;
   bool external = false;                      // No agent: workers come by themselves.
-  std::map<std::string, std::string> inputs;  // What IdentifyInputs gave: external workers compare.
+  std::map<std::string, std::string> inputs;  // What IdentifyInputs gave: workers compare.
   RunObserver* observer = nullptr;
   const std::atomic<int>* stop_signals = nullptr;  // How many stop signals came.
   Clock* clock = Clock::Real();

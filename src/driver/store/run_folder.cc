@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -22,6 +23,14 @@ absl::StatusOr<UniqueFd> Lock(const std::string& path) {
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, " is held by another `retort run` in this folder; wait for it or stop it first"));
+  }
+  // Whoever held it before may have removed the folder, and with it what everybody else locks.
+  struct stat locked {
+  }, named{};
+  if (fstat(fd.get(), &locked) != 0 || stat(path.c_str(), &named) != 0 ||
+      locked.st_ino != named.st_ino || locked.st_dev != named.st_dev) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " was removed by another `retort run` just now; start again"));
   }
   return fd;
 }
@@ -50,14 +59,17 @@ const std::vector<std::string>& NamesOfAStart() {
   return *names;
 }
 
-absl::Status HoldsOther(const std::string& path, const std::vector<std::string>& names) {
+absl::Status CheckEmptyOrUnbegun(const std::string& path) {
+  RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
+  if (names.empty() || IsUnbegun(path)) return absl::OkStatus();
   if (Contains(names, "journal.db")) {
     return absl::FailedPreconditionError(
         absl::StrCat("output.dir ", path, " holds a run already; go on with `retort run --resume ",
                      path, "`, or choose another folder"));
   }
+  const std::string& other = names[0] == "lock" && names.size() > 1 ? names[1] : names[0];
   return absl::FailedPreconditionError(
-      absl::StrCat("output.dir ", path, " is not empty (", names[0], "); choose another folder"));
+      absl::StrCat("output.dir ", path, " is not empty (", other, "); choose another folder"));
 }
 
 }  // namespace
@@ -80,17 +92,12 @@ bool IsUnbegun(const std::string& path) {
 }
 
 absl::StatusOr<RunFolder> RunFolder::Create(const std::string& path) {
-  std::vector<std::string> names;
-  if (FileExists(path)) {
-    RETORT_ASSIGN_OR_RETURN(names, ListDirectory(path));
-    if (!names.empty() && !IsUnbegun(path)) return HoldsOther(path, names);
-  }
+  if (FileExists(path))
+    RETORT_RETURN_IF_ERROR(CheckEmptyOrUnbegun(path));  // No lock is left there.
   RETORT_RETURN_IF_ERROR(MakeDirectories(path, 0700));
   RETORT_ASSIGN_OR_RETURN(UniqueFd lock, Lock(path + "/lock"));
-  if (!names.empty()) {
-    if (!IsUnbegun(path)) return HoldsOther(path, names);  // It began while nobody held the lock.
-    RETORT_RETURN_IF_ERROR(RemoveAllBut(path, {"lock"}));
-  }
+  RETORT_RETURN_IF_ERROR(CheckEmptyOrUnbegun(path));  // Others may have come before the lock did.
+  RETORT_RETURN_IF_ERROR(RemoveAllBut(path, {"lock"}));
   return MakeFolders(path, std::move(lock));
 }
 
@@ -101,7 +108,7 @@ absl::StatusOr<RunFolder> RunFolder::Open(const std::string& path) {
         absl::StrCat(path, " holds no journal.db; --resume needs the folder of an earlier run"));
   }
   RETORT_ASSIGN_OR_RETURN(UniqueFd lock, Lock(path + "/lock"));
-  if (IsUnbegun(path)) {
+  if (IsUnbegun(path)) {  // Looked at again: until now another process may have worked in it.
     return absl::FailedPreconditionError(absl::StrCat(
         path,
         ": nothing had begun when this run ended; start its job again with `retort run JOB`, "
@@ -115,6 +122,17 @@ absl::StatusOr<RunFolder> RunFolder::MakeFolders(const std::string& path, Unique
   RETORT_RETURN_IF_ERROR(MakeDirectories(folder.logs(), 0700));
   RETORT_RETURN_IF_ERROR(MakeDirectories(folder.checkpoints(), 0700));
   return folder;
+}
+
+absl::StatusOr<std::string> RunFolder::SetAside(const std::string& checkpoint) const {
+  const std::string from = checkpoints() + "/" + checkpoint;
+  if (!FileExists(from)) return std::string();
+  const std::string folder = path_ + "/unusable";
+  RETORT_RETURN_IF_ERROR(MakeDirectories(folder, 0700));
+  std::string to = absl::StrCat(folder, "/", checkpoint);
+  for (int copy = 2; FileExists(to); ++copy) to = absl::StrCat(folder, "/", checkpoint, "-", copy);
+  RETORT_RETURN_IF_ERROR(RenameDurably(from, to));
+  return to;
 }
 
 absl::Status RunFolder::Remove() const {

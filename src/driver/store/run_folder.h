@@ -1,6 +1,6 @@
 // The folder of one run: its names, its lock.
 //   RUN/{job.yaml, journal.db, metrics.jsonl, token, lock, logs/<worker>.log, checkpoints/step-N/,
-//   model/, report.html}
+//   unusable/step-N/, model/, report.html}
 #pragma once
 
 #include <string>
@@ -33,6 +33,10 @@ class RunFolder {
   std::string report() const { return path_ + "/report.html"; }
   std::string logs() const { return path_ + "/logs"; }
   std::string LogOf(const WorkerId& worker) const { return logs() + "/" + NameOf(worker) + ".log"; }
+
+  // Moves a checkpoint that cannot be used out of checkpoints/, where nobody deletes it: it may
+  // hold what its owner can still save. Where it lies now; empty if there is none of this name.
+  absl::StatusOr<std::string> SetAside(const std::string& checkpoint) const;
 
   // Everything in it, and the folder itself; a link to it, and what that names, stay.
   absl::Status Remove() const;

@@ -22,6 +22,7 @@
 #include "common/rpc/build_version.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/server.h"
+#include "worker/agent/busy_watch.h"
 #include "worker/agent/exit_code.h"
 #include "worker/agent/report_text.h"
 #include "worker/agent/termination.h"
@@ -82,6 +83,18 @@ absl::Status Refusal(const absl::Status& welcome) {
       absl::StrCat("the driver refused this process: ", welcome.message()));
 }
 
+// What Progress of this command's work carries.
+v1::Fence FenceOf(const v1::DriverMessage& command) {
+  if (command.has_rollout_lease()) return command.rollout_lease().fence();
+  if (command.has_score_lease()) return command.score_lease().fence();
+  if (command.has_train_step()) return command.train_step().fence();
+  v1::Fence fence;  // The others belong to an epoch alone.
+  if (command.has_form_group()) fence.set_epoch(command.form_group().epoch());
+  if (command.has_write_checkpoint()) fence.set_epoch(command.write_checkpoint().epoch());
+  if (command.has_export_model()) fence.set_epoch(command.export_model().epoch());
+  return fence;
+}
+
 // Calls `on_termination` on its own thread when SIGTERM comes; the destructor ends the thread.
 class TerminationWatch {
  public:
@@ -136,10 +149,22 @@ class DriverSession::Impl {
       client_->StopWaiting();
       Stop();
     });
-    return Refusal(client_->AwaitWelcome());
+    RETORT_RETURN_IF_ERROR(Refusal(client_->AwaitWelcome()));
+    v1::Fence loading;
+    loading.set_epoch(client_->welcome().epoch());
+    BeginWork(loading);
+    return absl::OkStatus();
+  }
+
+  absl::Status Ready() {
+    busy_watch_.End();
+    v1::WorkerMessage message;
+    message.mutable_worker_ready();
+    return client_->Send(message);
   }
 
   absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand() {
+    busy_watch_.End();
     while (!terminated_) {
       absl::StatusOr<v1::DriverMessage> message = client_->Pop(absl::Hours(1));
       if (absl::IsDeadlineExceeded(message.status())) continue;
@@ -150,6 +175,7 @@ class DriverSession::Impl {
         LogInfo("asked to stop cause={}", message->shutdown().reason());
         break;
       }
+      BeginWork(FenceOf(*message));
       return std::optional<v1::DriverMessage>(*std::move(message));
     }
     return std::optional<v1::DriverMessage>();
@@ -168,12 +194,7 @@ class DriverSession::Impl {
       if (now < next_progress_) return;
       next_progress_ = now + kProgressInterval;
     }
-    v1::WorkerMessage message;
-    *message.mutable_progress()->mutable_fence() = fence;
-    message.mutable_progress()->set_units_done(units_done);
-    // A progress report that cannot go out is not needed: NextCommand says that the stream is lost.
-    const absl::Status sent = client_->Send(message);
-    if (!sent.ok()) LogDebug("progress not sent: {}", std::string(sent.message()));
+    SendProgress(fence, units_done, absl::ZeroDuration());
   }
 
   absl::StatusOr<v1::ArtifactRef> Hold(int64_t step, const std::string& id, std::string bytes) {
@@ -210,6 +231,7 @@ class DriverSession::Impl {
   void Finish() {
     if (std::exchange(finished_, true)) return;
     termination_.reset();
+    busy_watch_.End();
     if (client_ != nullptr) {
       const absl::Status goodbye = client_->Finish(kGoodbyeDeadline);
       if (!goodbye.ok()) LogInfo("driver stream ended: {}", std::string(goodbye.message()));
@@ -223,6 +245,20 @@ class DriverSession::Impl {
   absl::Status Send(const v1::WorkerMessage& message) { return client_->Send(message); }
 
  private:
+  void BeginWork(const v1::Fence& fence) {
+    busy_watch_.Begin([this, fence](absl::Duration busy) { SendProgress(fence, 0, busy); });
+  }
+
+  void SendProgress(const v1::Fence& fence, int64_t units_done, absl::Duration busy) {
+    v1::WorkerMessage message;
+    *message.mutable_progress()->mutable_fence() = fence;
+    message.mutable_progress()->set_units_done(units_done);
+    message.mutable_progress()->set_busy_ms(absl::ToInt64Milliseconds(busy));
+    // A progress report that cannot go out is not needed: NextCommand says that the stream is lost.
+    const absl::Status sent = client_->Send(message);
+    if (!sent.ok()) LogDebug("progress not sent: {}", std::string(sent.message()));
+  }
+
   absl::StatusOr<rpc::ServedArtifact> Lookup(const std::string& id) {
     rpc::ArtifactLookup lookup;
     {
@@ -271,6 +307,7 @@ class DriverSession::Impl {
   std::function<void(const v1::DriverMessage*)> hook_ ABSL_GUARDED_BY(hook_mutex_);
   Mutex progress_mutex_;
   absl::Duration next_progress_ ABSL_GUARDED_BY(progress_mutex_);
+  BusyWatch busy_watch_{kProgressInterval};  // Of what goes on until Ready, or NextCommand.
   // Their threads use everything above.
   std::unique_ptr<rpc::AttachClient> client_;
   std::unique_ptr<TerminationWatch> termination_;
@@ -290,6 +327,8 @@ absl::StatusOr<std::unique_ptr<DriverSession>> DriverSession::Connect(
 const v1::Welcome& DriverSession::welcome() const { return impl_->welcome(); }
 
 const std::string& DriverSession::host_identity() const { return impl_->host_identity(); }
+
+absl::Status DriverSession::Ready() { return impl_->Ready(); }
 
 absl::StatusOr<std::optional<v1::DriverMessage>> DriverSession::NextCommand() {
   return impl_->NextCommand();

@@ -3,6 +3,8 @@
 // RPC code.
 //
 //   auto session = DriverSession::Connect(options);
+//   ... read files, load models;
+//   session->Ready();
 //   while (true) {
 //     auto command = (*session)->NextCommand();          // StatusOr<optional<DriverMessage>>
 //     if (!command.ok() || !command->has_value()) break;  // lost, or asked to stop
@@ -61,7 +63,11 @@ class DriverSession {
   // What this worker's Hello says: processes with the same one share memory.
   const std::string& host_identity() const;
 
-  // The next command for the role, in the order sent; waits without limit (keepalive finds a dead
+  // Tells the driver that this worker takes commands. Errors as Send.
+  absl::Status Ready();
+
+  // The next command for the role, in the order sent; the driver hears that the calling thread
+  // computes on it until it asks for another one. Waits without limit (keepalive finds a dead
   // driver). ReleaseArtifacts never comes out: it is carried out on arrival. nullopt: Shutdown or
   // SIGTERM came and everything before it has been returned. Error: the stream is lost.
   absl::StatusOr<std::optional<v1::DriverMessage>> NextCommand();
@@ -80,7 +86,7 @@ class DriverSession {
   absl::Status Send(const v1::WorkerMessage& message);
 
   // Sends Progress at most every 0.5 s; the others are dropped, the next one carries the larger
-  // count.
+  // count. For units of work, and for waiting that gets on, such as for bytes of another worker.
   void ReportProgress(const v1::Fence& fence, int64_t units_done);
 
   // Sends WorkFailed, the message cut to 4 KiB.
@@ -88,6 +94,10 @@ class DriverSession {
 
   // Holds and serves `bytes` until `step` is released; returns the reference that reports carry.
   absl::StatusOr<v1::ArtifactRef> Hold(int64_t step, const std::string& id, std::string bytes);
+
+  // How long a fetch of a lease may take: its worker must have said that the holder does not answer
+  // before it is suspected itself.
+  static absl::Duration FetchDeadline(int64_t lease_ms) { return absl::Milliseconds(lease_ms) / 2; }
 
   // rpc::FetchArtifact, or the own store when this worker holds it. Blocks for at most `deadline`.
   absl::StatusOr<std::string> Fetch(const v1::ArtifactRef& ref, absl::Duration deadline);

@@ -23,7 +23,7 @@ class FetchQueue {
 
   void Work() {
     for (size_t i = next_++; i < failures_.size(); i = next_++) {
-      if (broken_) return;
+      if (over_) return;
       const absl::Status status = i % 2 == 0 ? FetchRollout(i / 2) : FetchScores(i / 2);
       if (!status.ok()) Break(status);
     }
@@ -59,8 +59,10 @@ class FetchQueue {
   absl::StatusOr<std::string> Fetch(size_t place, const v1::BundleId& bundle,
                                     const v1::ArtifactRef& ref) {
     absl::StatusOr<std::string> bytes = fetch_(ref);
-    if (!bytes.ok() && !absl::IsInvalidArgument(bytes.status()))
-      failures_[place] = {bundle, ref, bytes.status()};
+    if (bytes.ok() || absl::IsInvalidArgument(bytes.status())) return bytes;
+    failures_[place] = {bundle, ref, bytes.status()};
+    // The holder is to be reported now: a second wait would be too long for this rank's lease.
+    if (absl::IsDeadlineExceeded(bytes.status())) over_ = true;
     return bytes;
   }
 
@@ -71,13 +73,13 @@ class FetchQueue {
   void Break(const absl::Status& status) {
     MutexLock lock(&mutex_);
     error_.Update(status);
-    broken_ = true;
+    over_ = true;
   }
 
   const absl::Span<const v1::TrainBundle> bundles_;
   const ArtifactFetcher& fetch_;
   std::atomic<size_t> next_{0};
-  std::atomic<bool> broken_{false};
+  std::atomic<bool> over_{false};
   FetchedBundles fetched_;
   std::vector<FetchFailure> failures_;
   Mutex mutex_;

@@ -26,7 +26,9 @@ struct FetchedBundles {
   std::vector<artifact::Rollout>
       rollouts;  // In the order of `bundles`; empty where fetching failed.
   std::vector<artifact::Scores> scores;
-  std::vector<FetchFailure> failures;  // The holder is suspect; in the order of `bundles`.
+  // The holder is suspect; in the order of `bundles`. What had not begun when one did not come
+  // before its deadline is not tried.
+  std::vector<FetchFailure> failures;
 };
 
 // Errors: DATA_LOSS an artifact's bytes are what its holder announced, but not an artifact;

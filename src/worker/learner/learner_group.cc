@@ -13,6 +13,14 @@
 namespace retort::worker {
 namespace {
 
+// A rank waits for one that computes a large micro-batch. A peer that dies is seen at once, one
+// that hangs is the driver's to find.
+collective::CollectiveOptions Patient() {
+  collective::CollectiveOptions options;
+  options.deadline = absl::Hours(2);
+  return options;
+}
+
 absl::StatusOr<std::unique_ptr<collective::Collective>> Alone() {
   RETORT_ASSIGN_OR_RETURN(auto group, collective::MakeLocalGroup(1));
   return std::move(group.front());
@@ -36,6 +44,7 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> OverSharedMemory(
   group.name = absl::StrCat(place.job_id, "/learner/e", command.epoch(), "g", command.generation());
   group.rank = command.rank();
   group.world_size = command.world_size();
+  group.options = Patient();
   return collective::MakeShmCollective(group, memory);
 }
 
@@ -49,7 +58,7 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> OverMpi(const v1::FormGr
   }
   std::vector<int> members(command.world_size());
   std::iota(members.begin(), members.end(), place.mpi->place().world_size - command.world_size());
-  return place.mpi->MakeCollective(members, command.generation(), {});
+  return place.mpi->MakeCollective(members, command.generation(), Patient());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "worker/learner/learner_role.h"
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,7 +22,6 @@
 namespace retort::worker {
 namespace {
 
-constexpr absl::Duration kFetchDeadline = absl::Seconds(60);
 constexpr absl::Duration kSegmentDeadline = absl::Seconds(30);
 
 // Acts on one command after the other. A command that fails is reported with its fence; the driver
@@ -58,6 +58,7 @@ class LearnerRole {
   AbortableGroup abortable_;
   std::unique_ptr<Learner> learner_;
   uint64_t epoch_ = 0;
+  std::atomic<int64_t> units_{0};  // Of the step: artifacts fetched, micro-batches trained.
 };
 
 absl::Status LearnerRole::Run() {
@@ -70,6 +71,7 @@ absl::Status LearnerRole::Run() {
       abortable_.Abort("the driver forms a new group");
     }
   });
+  RETORT_RETURN_IF_ERROR(session_.Ready());
   while (true) {
     RETORT_ASSIGN_OR_RETURN(const std::optional<v1::DriverMessage> command, session_.NextCommand());
     if (!command.has_value()) return absl::OkStatus();
@@ -173,16 +175,17 @@ absl::Status LearnerRole::ServeOtherHosts(const ring::BrokerAddress& broker) {
 }
 
 std::function<absl::Status()> LearnerRole::Progress(const v1::Fence& fence) {
-  return [this, fence, done = int64_t{0}]() mutable -> absl::Status {
+  return [this, fence]() -> absl::Status {
     RETORT_RETURN_IF_ERROR(Failpoint("learner.micro_batch"));
     if (session_.stopping()) return absl::CancelledError("the session ends");
-    session_.ReportProgress(fence, ++done);
+    session_.ReportProgress(fence, ++units_);
     return absl::OkStatus();
   };
 }
 
 absl::StatusOr<Report> LearnerRole::Train(const v1::TrainStep& command) {
   if (IsStale(command.fence().epoch())) return std::nullopt;
+  units_ = 0;
   StepInput input;
   RETORT_ASSIGN_OR_RETURN(const bool complete, Fetch(command, &input));
   if (!complete) return std::nullopt;
@@ -201,8 +204,13 @@ absl::StatusOr<bool> LearnerRole::Fetch(const v1::TrainStep& command, StepInput*
   }
   const absl::Duration start = Clock::Real()->Now();
   const std::vector<v1::TrainBundle> bundles(command.bundles().begin(), command.bundles().end());
-  const absl::StatusOr<FetchedBundles> fetched = FetchBundles(
-      bundles, [this](const v1::ArtifactRef& ref) { return session_.Fetch(ref, kFetchDeadline); });
+  const absl::Duration deadline = DriverSession::FetchDeadline(command.deadline_ms());
+  const absl::StatusOr<FetchedBundles> fetched =
+      FetchBundles(bundles, [&](const v1::ArtifactRef& ref) -> absl::StatusOr<std::string> {
+        RETORT_ASSIGN_OR_RETURN(std::string bytes, session_.Fetch(ref, deadline));
+        session_.ReportProgress(command.fence(), ++units_);
+        return bytes;
+      });
   const int64_t lacking = fetched.ok() ? static_cast<int64_t>(fetched->failures.size()) : 1;
   const at::Tensor total = at::tensor({lacking}, at::kLong);
   RETORT_RETURN_IF_ERROR(learner_->group().AllReduceSum(total));

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/layout/model_config.h"
 #include "common/tensor/torch_process.h"
@@ -88,6 +89,15 @@ absl::StatusOr<Digest> Commit(const checkpoint::CheckpointTarget& target,
   return checkpoint::CommitCheckpoint(target, manifest);
 }
 
+// The checkpoint of shards that every rank knows to be written; rank 0, `first`, commits it.
+absl::StatusOr<Digest> CommitFirst(const checkpoint::CheckpointTarget& target,
+                                   const CheckpointContents& contents,
+                                   const std::vector<std::string>& texts, bool first) {
+  RETORT_ASSIGN_OR_RETURN(std::vector<checkpoint::ShardRecord> shards, DecodeShards(texts));
+  if (!first) return Digest{};
+  return Commit(target, contents, std::move(shards));
+}
+
 // Every rank learns how `status` of rank 0 ended.
 absl::Status AgreeWithRankZero(const absl::Status& status, collective::Collective& group) {
   const at::Tensor failed = at::tensor({status.ok() ? int64_t{0} : int64_t{1}}, at::kLong);
@@ -119,9 +129,12 @@ absl::StatusOr<Digest> SaveCheckpoint(const checkpoint::CheckpointTarget& target
       AgreeWithRankZero(first ? checkpoint::BeginCheckpoint(target) : absl::OkStatus(), group));
   RETORT_ASSIGN_OR_RETURN(const std::vector<std::string> texts,
                           group.AllGatherVariable(WriteOwnShard(target, *contents.model, group)));
-  RETORT_ASSIGN_OR_RETURN(std::vector<checkpoint::ShardRecord> shards, DecodeShards(texts));
-  absl::StatusOr<Digest> digest = Digest{};
-  if (first) digest = Commit(target, contents, std::move(shards));
+  // Every rank has written: nobody needs the staging folder of a save that failed.
+  absl::StatusOr<Digest> digest = CommitFirst(target, contents, texts, first);
+  if (!digest.ok() && first) {
+    const absl::Status removed = checkpoint::AbandonCheckpoint(target);
+    if (!removed.ok()) LogWarning("staged files not removed error=\"{}\"", removed.ToString());
+  }
   RETORT_RETURN_IF_ERROR(AgreeWithRankZero(digest.status(), group));
   return digest;
 }

@@ -94,23 +94,19 @@ model::SamplingOptions BundleGenerator::SamplingOf(v1::BundleKind kind) const {
   return options;
 }
 
-absl::StatusOr<std::vector<const data::EncodedPrompt*>> BundleGenerator::Prompts(
-    const BundleRequest& request) {
+absl::StatusOr<std::vector<data::EncodedPrompt>> BundleGenerator::Prompts(
+    const BundleRequest& request) const {
   const v1::BundleKind kind = request.bundle.kind();
   RETORT_ASSIGN_OR_RETURN(const data::Dataset* rows, RowsOf(kind));
-  std::vector<const data::EncodedPrompt*> prompts;
+  std::vector<data::EncodedPrompt> prompts;
   for (const int64_t row : request.rows) {
     if (row < 0 || row >= rows->size()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the lease names row ", row, ", but ", rows->source(), " has ", rows->size(), " rows"));
     }
-    std::unique_ptr<const data::EncodedPrompt>& cached = prompts_[{kind, row}];
-    if (cached == nullptr) {
-      absl::StatusOr<data::EncodedPrompt> prompt = policy_->rows->Prompt(rows->row(row));
-      RETORT_RETURN_IF_ERROR(WithContext(prompt.status(), rows->Where(row)));
-      cached = std::make_unique<const data::EncodedPrompt>(*std::move(prompt));
-    }
-    prompts.push_back(cached.get());
+    absl::StatusOr<data::EncodedPrompt> prompt = policy_->rows->Prompt(rows->row(row));
+    RETORT_RETURN_IF_ERROR(WithContext(prompt.status(), rows->Where(row)));
+    prompts.push_back(*std::move(prompt));
   }
   return prompts;
 }
@@ -118,9 +114,9 @@ absl::StatusOr<std::vector<const data::EncodedPrompt*>> BundleGenerator::Prompts
 absl::StatusOr<GeneratedBundle> BundleGenerator::Generate(const model::Model& model,
                                                           const BundleRequest& request,
                                                           const TokenHook& on_token) {
-  RETORT_ASSIGN_OR_RETURN(const std::vector<const data::EncodedPrompt*> prompts, Prompts(request));
+  RETORT_ASSIGN_OR_RETURN(const std::vector<data::EncodedPrompt> prompts, Prompts(request));
   std::vector<std::vector<int64_t>> ids;
-  for (const data::EncodedPrompt* prompt : prompts) ids.push_back(prompt->ids);
+  for (const data::EncodedPrompt& prompt : prompts) ids.push_back(prompt.ids);
   const bool train = request.bundle.kind() == v1::BUNDLE_KIND_TRAIN;
   const int n = train ? spec_.data().samples_per_prompt() : 1;
   std::vector<model::SampleRequest> wanted;
@@ -148,7 +144,7 @@ absl::StatusOr<GeneratedBundle> BundleGenerator::Generate(const model::Model& mo
 }
 
 absl::StatusOr<GeneratedBundle> BundleGenerator::Assemble(
-    const BundleRequest& request, absl::Span<const data::EncodedPrompt* const> prompts,
+    const BundleRequest& request, absl::Span<const data::EncodedPrompt> prompts,
     absl::Span<const model::GeneratedSample> samples) const {
   RETORT_ASSIGN_OR_RETURN(const data::Dataset* rows, RowsOf(request.bundle.kind()));
   GeneratedBundle bundle;
@@ -162,7 +158,7 @@ absl::StatusOr<GeneratedBundle> BundleGenerator::Assemble(
   for (size_t slot = 0; slot < prompts.size(); ++slot) {
     rollout.slots.push_back(request.first_slot + static_cast<int64_t>(slot));
     for (int sample = 0; sample < rollout.n; ++sample) {
-      RETORT_RETURN_IF_ERROR(AddSample(rows->row(request.rows[slot]), *prompts[slot],
+      RETORT_RETURN_IF_ERROR(AddSample(rows->row(request.rows[slot]), prompts[slot],
                                        samples[slot * rollout.n + sample], &bundle));
     }
   }

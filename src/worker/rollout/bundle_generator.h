@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "common/artifact/rollout.h"
 #include "common/data/dataset.h"
@@ -66,10 +65,9 @@ class BundleGenerator {
   absl::Status LoadRows();
   absl::StatusOr<const data::Dataset*> RowsOf(v1::BundleKind kind) const;
   model::SamplingOptions SamplingOf(v1::BundleKind kind) const;
-  // Encoded once and kept; the pointers live as long as this object.
-  absl::StatusOr<std::vector<const data::EncodedPrompt*>> Prompts(const BundleRequest& request);
+  absl::StatusOr<std::vector<data::EncodedPrompt>> Prompts(const BundleRequest& request) const;
   absl::StatusOr<GeneratedBundle> Assemble(const BundleRequest& request,
-                                           absl::Span<const data::EncodedPrompt* const> prompts,
+                                           absl::Span<const data::EncodedPrompt> prompts,
                                            absl::Span<const model::GeneratedSample> samples) const;
   absl::Status AddSample(const data::Row& row, const data::EncodedPrompt& prompt,
                          const model::GeneratedSample& sample, GeneratedBundle* bundle) const;
@@ -79,7 +77,6 @@ class BundleGenerator {
   const RewardSet rewards_;
   std::optional<data::Dataset> train_;       // RL only.
   std::optional<data::Dataset> validation_;  // Only when the job evaluates.
-  absl::flat_hash_map<std::pair<int, int64_t>, std::unique_ptr<const data::EncodedPrompt>> prompts_;
 };
 
 }  // namespace retort::worker

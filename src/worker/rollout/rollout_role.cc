@@ -68,6 +68,7 @@ class RolloutRole {
 };
 
 absl::Status RolloutRole::Run() {
+  RETORT_RETURN_IF_ERROR(session_.Ready());
   while (true) {
     RETORT_ASSIGN_OR_RETURN(const std::optional<v1::DriverMessage> command, session_.NextCommand());
     if (!command.has_value()) return absl::OkStatus();
@@ -102,7 +103,7 @@ absl::StatusOr<Installer*> RolloutRole::InstallerFor(const v1::RolloutLease& lea
     ring_epoch_ = lease.fence().epoch();
     ring_.reset();
     RETORT_RETURN_IF_ERROR(WithContext(
-        OpenRing(absl::Milliseconds(lease.deadline_ms())),
+        OpenRing(DriverSession::FetchDeadline(lease.deadline_ms())),
         absl::StrCat("this worker counts as on learner-0's host (", holder.host_identity(),
                      "); give it another --host-identity if they share no memory")));
   }
@@ -165,15 +166,12 @@ absl::Status RolloutRole::Act(const v1::RolloutLease& lease) {
 
 absl::StatusOr<InstalledVersion> RolloutRole::Install(Installer& installer,
                                                       const v1::RolloutLease& lease) {
-  absl::Duration timeout = absl::Milliseconds(lease.deadline_ms());
-  // A fetch that fails is reported, and that must come before the lease expires without progress.
-  if (&installer == fetching_.get()) timeout /= 2;
   RETORT_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(lease.version_digest()));
   return installer.Install({.version = lease.version(),
                             .digest = digest,
                             .min_epoch = lease.fence().epoch(),
                             .holder = lease.weights().address(),
-                            .timeout = timeout});
+                            .timeout = DriverSession::FetchDeadline(lease.deadline_ms())});
 }
 
 absl::Status RolloutRole::ReportFetchFailed(const v1::RolloutLease& lease,

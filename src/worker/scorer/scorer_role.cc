@@ -36,6 +36,7 @@ class ScorerRole {
 };
 
 absl::Status ScorerRole::Run() {
+  RETORT_RETURN_IF_ERROR(session_.Ready());
   while (true) {
     RETORT_ASSIGN_OR_RETURN(const std::optional<v1::DriverMessage> command, session_.NextCommand());
     if (!command.has_value()) return absl::OkStatus();
@@ -55,7 +56,7 @@ absl::Status ScorerRole::Run() {
 absl::Status ScorerRole::Score(const v1::ScoreLease& lease) {
   const absl::Duration start = Clock::Real()->Now();
   const absl::StatusOr<std::string> bytes =
-      session_.Fetch(lease.rollout(), absl::Milliseconds(lease.deadline_ms()));
+      session_.Fetch(lease.rollout(), DriverSession::FetchDeadline(lease.deadline_ms()));
   if (absl::IsInvalidArgument(bytes.status())) return bytes.status();
   if (!bytes.ok()) return ReportFetchFailed(lease, bytes.status());
   const double fetch_seconds = SecondsSince(start);

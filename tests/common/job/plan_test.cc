@@ -59,6 +59,22 @@ TEST_F(PlanTest, MakePlan_Ppo_BytesOfEachRole) {
   EXPECT_EQ(plan.reference_bytes, 16 * 10 * 4);
 }
 
+TEST_F(PlanTest, MakePlan_SeveralUpdatesAStep_CountsTheCopyThatUndoesThem) {
+  const auto copy = [this](const std::string& epochs, const std::string& mini_batch) {
+    const Plan plan =
+        Planned(kPpoJob, {"rollout.max_new_tokens=10", "algorithm.ppo.ppo_epochs=" + epochs,
+                          "algorithm.ppo.mini_batch_size=" + mini_batch});
+    for (const MemoryItem& item : plan.roles[2].memory) {
+      if (item.what == "copy to undo a bad step") return item.bytes * 4 / plan.checkpoint_bytes;
+    }
+    return int64_t{0};
+  };
+  EXPECT_EQ(copy("2", "0"), 4) << "weights and both moments, as a checkpoint";
+  EXPECT_EQ(copy("1", "4"), 4);
+  EXPECT_EQ(copy("1", "0"), 0);
+  EXPECT_EQ(copy("1", "16"), 0) << "the whole batch at once";
+}
+
 TEST_F(PlanTest, MakePlan_Bfloat16_HalvesTheReferenceAndOnlyThat) {
   const std::vector<std::string> fits = {"rollout.max_new_tokens=4"};
   const Plan wide = Planned(kPpoJob, fits);

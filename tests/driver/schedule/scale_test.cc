@@ -16,9 +16,9 @@ class Crowd {
   }
 
   int64_t Run() {
-    for (int i = 0; i < kRollouts; ++i) Feed(WorkerJoined{{v1::ROLE_ROLLOUT, i}, "i"});
-    for (int i = 0; i < kScorers; ++i) Feed(WorkerJoined{{v1::ROLE_SCORER, i}, "i"});
-    for (int i = 0; i < kLearners; ++i) Feed(WorkerJoined{{v1::ROLE_LEARNER, i}, "i"});
+    for (int i = 0; i < kRollouts; ++i) Join({v1::ROLE_ROLLOUT, i});
+    for (int i = 0; i < kScorers; ++i) Join({v1::ROLE_SCORER, i});
+    for (int i = 0; i < kLearners; ++i) Join({v1::ROLE_LEARNER, i});
     int64_t events = 0;
     for (; !done_ && !inbox_.empty(); ++events) {
       const WorkerSaid next = std::move(inbox_.front());
@@ -33,6 +33,12 @@ class Crowd {
   int64_t commits() const { return commits_; }
 
  private:
+  void Join(WorkerId worker) {
+    Feed(WorkerJoined{worker, "i"});
+    WorkerSaid ready{worker, "i", {}};
+    ready.message.mutable_worker_ready();
+    Feed(ready);
+  }
   void Feed(const Event& event) {
     for (const Action& action : scheduler_.Handle(event, now_)) {
       if (const auto* send = std::get_if<SendMessage>(&action)) Answer(send->worker, send->message);

@@ -37,8 +37,8 @@ inline std::string DigestText(uint64_t n) { return Digest{1, n}.ToHex(); }
 
 class SchedulerTest : public ::testing::Test {
  protected:
-  void Make(ScheduleConfig config) {
-    scheduler_ = std::make_unique<Scheduler>(std::move(config), History());
+  void Make(ScheduleConfig config, History history = {}) {
+    scheduler_ = std::make_unique<Scheduler>(std::move(config), std::move(history));
     scheduler_->Start(now_);
   }
 
@@ -53,10 +53,20 @@ class SchedulerTest : public ::testing::Test {
     }
   }
   void Join(WorkerId worker) {
+    Attach(worker);
+    Load(worker);
+  }
+  // `worker` says hello, and later that it has loaded its files.
+  void Attach(WorkerId worker) {
     incarnations_[worker] = NameOf(worker) + "#" + std::to_string(++joins_);
     Handle(WorkerJoined{worker,
                         incarnations_[worker],
                         {NameOf(worker) + ":1", host_[worker], under_mpirun_.contains(worker)}});
+  }
+  void Load(WorkerId worker) {
+    v1::WorkerMessage message;
+    message.mutable_worker_ready();
+    Say(worker, message);
   }
   void JoinAll() {
     for (const WorkerId worker : {kRollout0, kRollout1, kScorer, kLearner0, kLearner1})
@@ -149,9 +159,36 @@ class SchedulerTest : public ::testing::Test {
     Score();
     Score();
   }
+  // The learners write the checkpoint that they were asked for.
+  void WriteCheckpoint() {
+    for (const WorkerId learner : {kLearner0, kLearner1}) {
+      v1::WorkerMessage message;
+      message.mutable_checkpoint_report()->set_epoch(sent_[learner].write_checkpoint().epoch());
+      message.mutable_checkpoint_report()->set_step(sent_[learner].write_checkpoint().step());
+      Say(learner, message);
+    }
+  }
+  // The learners cannot write the checkpoint that they were asked for.
+  void FailCheckpoint() {
+    for (const WorkerId learner : {kLearner0, kLearner1}) {
+      v1::WorkerMessage message;
+      message.mutable_work_failed()->mutable_fence()->set_epoch(
+          sent_[learner].write_checkpoint().epoch());
+      message.mutable_work_failed()->set_message("no space left on device");
+      Say(learner, message);
+    }
+  }
   void Train() {
     Say(kLearner0, TrainAnswer(kLearner0));
     Say(kLearner1, TrainAnswer(kLearner1));
+  }
+
+  // Progress that finished no unit.
+  static v1::WorkerMessage BusyFor(const v1::Fence& fence, int64_t busy_ms) {
+    v1::WorkerMessage message;
+    *message.mutable_progress()->mutable_fence() = fence;
+    message.mutable_progress()->set_busy_ms(busy_ms);
+    return message;
   }
 
   // `worker` says that the weights of its lease did not come.

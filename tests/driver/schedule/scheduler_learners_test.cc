@@ -231,5 +231,74 @@ TEST_F(SchedulerTest, SftTrainStep_CarriesTheRowsOfTheStep) {
   EXPECT_EQ(sent_[kLearner0].train_step().bundles_size(), 0);
 }
 
+TEST_F(SchedulerTest, Resumed_BadStepsBeforeTheCheckpointCount) {
+  ScheduleConfig config = TwoBundles();
+  config.max_bad_steps = 1;
+  History history;
+  history.epoch = 2;
+  history.checkpoints = {2};
+  for (int64_t step = -1; step < 2; ++step) {
+    history.commits[step] = {DigestText(101 + step), "state", step == 1};
+  }
+  Make(config, history);
+  JoinAll();
+  Ready(kLearner0, 2);
+  Ready(kLearner1, 2);
+  FillStep();
+  for (const WorkerId learner : {kLearner0, kLearner1}) {
+    v1::WorkerMessage bad = TrainAnswer(learner);
+    bad.mutable_train_report()->set_bad_step(true);
+    Say(learner, bad);
+  }
+  EXPECT_THAT(Failure(), HasSubstr("not finite in 2 steps in a row"));
+}
+
+// A run killed in between must find a checkpoint.
+TEST_F(SchedulerTest, CheckpointReplacesAnother_OldOneIsDroppedAfterTheNewOneIsJournaled) {
+  ScheduleConfig config = TwoBundles();
+  config.keep_checkpoints = 1;
+  Make(config);
+  Start();
+  for (int step = 0; step < 4; ++step) {
+    FillStep();
+    Train();
+    if (step % 2 == 1) WriteCheckpoint();
+  }
+  const auto place = [this](auto matches) {
+    return std::find_if(last_.begin(), last_.end(), matches) - last_.begin();
+  };
+  const auto journaled = place([](const Action& action) {
+    const auto* checkpoint = std::get_if<JournalCheckpoint>(&action);
+    return checkpoint != nullptr && checkpoint->name == "step-4";
+  });
+  const auto dropped = place([](const Action& action) {
+    const auto* drop = std::get_if<DropCheckpoint>(&action);
+    return drop != nullptr && drop->name == "step-2";
+  });
+  EXPECT_LT(journaled, dropped);
+  EXPECT_LT(dropped, static_cast<ptrdiff_t>(last_.size()));
+}
+
+TEST_F(SchedulerTest, CheckpointFailed_TriedAgainByTheNextGroup) {
+  Make(TwoBundles());
+  Start();
+  const auto train_two_steps = [this] {
+    for (int step = 0; step < 2; ++step) {
+      FillStep();
+      Train();
+    }
+  };
+  train_two_steps();
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint));
+  FailCheckpoint();
+  ASSERT_EQ(All<CheckpointFailed>().size(), 1u);
+  EXPECT_FALSE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint)) << "training goes on";
+  RestartLearners();
+  Report(kRollout0);  // The leases of epoch 1.
+  Report(kRollout1);
+  train_two_steps();
+  EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kWriteCheckpoint));
+}
+
 }  // namespace
 }  // namespace retort::driver

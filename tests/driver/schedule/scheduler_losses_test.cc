@@ -141,6 +141,42 @@ TEST_F(SchedulerTest, ScorerLost_ItsScoresAreMadeAgain) {
   EXPECT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
 }
 
+TEST_F(SchedulerTest, ScorerDiedWhileTraining_ItsSuccessorIsNotBlamed) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  v1::WorkerMessage message;
+  *message.mutable_fetch_failed()->mutable_fence() = sent_[kLearner0].train_step().fence();
+  message.mutable_fetch_failed()->set_artifact_id("s0");
+  message.mutable_fetch_failed()->set_address(incarnations_[kScorer]);
+  Lose(kScorer);
+  Join(kScorer);
+  Say(kLearner0, message);
+  EXPECT_THAT(All<KillWorker>(), IsEmpty());
+  ASSERT_TRUE(Sent(kScorer, v1::DriverMessage::kScoreLease));
+  EXPECT_EQ(sent_[kScorer].score_lease().bundle().index(), 0);
+}
+
+TEST_F(SchedulerTest, EvaluationKillsEveryWorker_EndsTheJob) {
+  ScheduleConfig config = TwoBundles();
+  config.steps = 1;
+  config.slots_per_step = 2;
+  config.eval_every = 100;
+  config.eval_rows = config.eval_bundle_rows = 3;
+  config.max_bundle_attempts = 3;
+  Make(config);
+  Start();
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    EXPECT_EQ(Failure(), "");
+    ASSERT_EQ(sent_[kRollout1].rollout_lease().bundle().kind(), v1::BUNDLE_KIND_EVAL);
+    EXPECT_EQ(sent_[kRollout1].rollout_lease().fence().attempt(), attempt);
+    Lose(kRollout1);
+    if (attempt < 3) Join(kRollout1);
+  }
+  EXPECT_THAT(Failure(), HasSubstr("evaluation bundle 0 of version 0 was lost 3 times, last: "
+                                   "killed by signal 9"));
+}
+
 TEST_F(SchedulerTest, ScorerCannotFetch_HolderIsReplacedAndTheBundleMadeAgain) {
   Make(TwoBundles());
   Start();
@@ -283,6 +319,104 @@ TEST_F(SchedulerTest, NoProgress_LeaseExpiresAndTheWorkerIsReplaced) {
   Handle(Tick{});
   ASSERT_EQ(All<KillWorker>().size(), 1u);
   EXPECT_EQ(All<KillWorker>()[0].worker, kRollout0);
+}
+
+TEST_F(SchedulerTest, WorkersStillLoad_NothingIsLeasedAndNoGroupFormed) {
+  Make(TwoBundles());
+  for (const WorkerId worker : {kRollout0, kScorer, kLearner0, kLearner1}) Attach(worker);
+  Load(kLearner0);
+  EXPECT_TRUE(sent_.empty());
+  Load(kLearner1);
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kFormGroup));
+  Ready(kLearner0);
+  Ready(kLearner1);
+  EXPECT_FALSE(sent_.contains(kRollout0));
+  Load(kRollout0);
+  ASSERT_TRUE(Sent(kRollout0, v1::DriverMessage::kRolloutLease));
+  Report(kRollout0);
+  EXPECT_FALSE(sent_.contains(kScorer));
+  Load(kScorer);
+  EXPECT_TRUE(Sent(kScorer, v1::DriverMessage::kScoreLease));
+  Load(kScorer);
+  EXPECT_EQ(scheduler_->snapshot().refused_messages, 1) << "it is ready once";
+}
+
+TEST_F(SchedulerTest, LoadsWithoutAnEnd_WorkerIsReplacedUnlessItComputes) {
+  Make(TwoBundles());
+  Attach(kRollout0);
+  Attach(kRollout1);
+  v1::Fence loading;
+  loading.set_epoch(1);
+  for (int beat = 1; beat <= 3; ++beat) {
+    now_ += absl::Seconds(50);
+    Say(kRollout0, BusyFor(loading, beat));
+  }
+  Handle(Tick{});
+  ASSERT_EQ(All<KillWorker>().size(), 1u);
+  EXPECT_EQ(All<KillWorker>()[0].worker, kRollout1);
+}
+
+TEST_F(SchedulerTest, BusyInsideAUnit_LeaseIsRenewedUntilNothingIsComputed) {
+  Make(TwoBundles());
+  Start();
+  Report(kRollout1);
+  Say(kScorer, BusyFor(sent_[kScorer].score_lease().fence(), 1));
+  for (int beat = 1; beat <= 60; ++beat) {
+    now_ += absl::Seconds(9);
+    Say(kRollout0, BusyFor(sent_[kRollout0].rollout_lease().fence(), beat * 9000));
+    EXPECT_THAT(All<ProgressNoted>(), IsEmpty()) << "earlier deaths are forgiven by units alone";
+    Say(kScorer, BusyFor(sent_[kScorer].score_lease().fence(), beat * 9000));
+    Handle(Tick{});
+    ASSERT_THAT(All<KillWorker>(), IsEmpty()) << "after " << beat * 9 << " s";
+  }
+  now_ += absl::Seconds(9);
+  Say(kRollout0, BusyFor(sent_[kRollout0].rollout_lease().fence(), 60 * 9000));
+  now_ += absl::Seconds(2);
+  Say(kScorer, BusyFor(sent_[kScorer].score_lease().fence(), 61 * 9000));
+  Handle(Tick{});
+  ASSERT_EQ(All<KillWorker>().size(), 1u) << "a ping is no progress";
+  EXPECT_EQ(All<KillWorker>()[0].worker, kRollout0);
+}
+
+TEST_F(SchedulerTest, BusyForEverInsideAUnit_WorkerIsReplaced) {
+  ScheduleConfig config = TwoBundles();
+  config.unit_limit_seconds = 60;
+  Make(config);
+  Start();
+  Report(kRollout1);
+  Score();
+  for (int second = 0; second < 60; second += 5) {
+    now_ += absl::Seconds(5);
+    v1::WorkerMessage busy = BusyFor(sent_[kRollout0].rollout_lease().fence(), second * 1000 + 1);
+    busy.mutable_progress()->set_units_done(second < 30 ? 1 : 2);
+    Say(kRollout0, busy);
+    Handle(Tick{});
+    ASSERT_THAT(All<KillWorker>(), IsEmpty());
+  }
+  for (int second = 60; second < 95; second += 5) {
+    now_ += absl::Seconds(5);
+    Say(kRollout0, BusyFor(sent_[kRollout0].rollout_lease().fence(), second * 1000 + 1));
+  }
+  Handle(Tick{});
+  ASSERT_EQ(All<KillWorker>().size(), 1u);
+  EXPECT_THAT(All<KillWorker>()[0].cause, HasSubstr("optimizer.micro_batch_tokens"));
+}
+
+TEST_F(SchedulerTest, OneRankComputes_TheRankThatWaitsForItKeepsItsLease) {
+  Make(TwoBundles());
+  Start();
+  FillStep();
+  ASSERT_TRUE(Sent(kLearner0, v1::DriverMessage::kTrainStep));
+  EXPECT_EQ(sent_[kLearner0].train_step().deadline_ms(), 10000) << "its lease, for what it fetches";
+  for (int beat = 1; beat <= 10; ++beat) {
+    now_ += absl::Seconds(9);
+    Say(kLearner1, BusyFor(sent_[kLearner1].train_step().fence(), beat * 9000));
+    Handle(Tick{});
+    ASSERT_THAT(All<KillWorker>(), IsEmpty());
+  }
+  now_ += absl::Seconds(11);
+  Handle(Tick{});
+  EXPECT_THAT(All<KillWorker>(), ::testing::Not(IsEmpty())) << "now both wait";
 }
 
 TEST_F(SchedulerTest, WorkFailed_BadInputStopsTheJobAnythingElseReplacesTheWorker) {

@@ -113,6 +113,9 @@ void SimulatedCluster::Disturb() {
 void SimulatedCluster::Join(WorkerId worker) {
   Process& process = processes_[worker];
   process = Process{true, absl::StrCat("p", ++next_incarnation_), {}};
+  v1::WorkerMessage ready;
+  ready.mutable_worker_ready();
+  Reply(worker, std::move(ready));
   Feed(WorkerJoined{worker, process.incarnation});
 }
 

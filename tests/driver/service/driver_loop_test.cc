@@ -93,6 +93,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
     options.stop_signals = &stop_signals_;
     options.tick = absl::Milliseconds(10);
     options.external = external_;
+    options.inputs = {{"policy.weights", "0123"}};
     const rpc::AccessToken token = rpc::AccessToken::Generate();
     DriverLoop loop(std::move(options));
     const auto service = rpc::AttachService::Make(
@@ -108,6 +109,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
     worker.samples_per_slot = config.samples_per_slot;
     worker.lag = config.lag;
     worker.fate = fate_;
+    worker.welcomed = welcomed_;
     RunResult result;
     {
       testing::FakeFleet fleet(worker);
@@ -133,6 +135,7 @@ class DriverLoopTest : public ::testing::Test, public RunObserver {
   const fs::path dir_;
   std::shared_ptr<testing::FakeDisk> disk_ = std::make_shared<testing::FakeDisk>();
   std::function<FakeFate(const WorkerId&, const v1::DriverMessage&)> fate_;
+  std::function<void(const v1::Welcome&)> welcomed_;
   std::atomic<int> stop_signals_{0};
   int64_t stop_after_ = -1;
   JumpingClock clock_;      // Of the driver; used on its thread.
@@ -254,6 +257,43 @@ TEST_F(DriverLoopTest, StopSignal_ChecksPointsAndResumesToTheSameWeights) {
     ASSERT_EQ(resumed.end, RunEnd::kDone) << resumed.message;
     EXPECT_EQ(resumed.weight_digest, CalmDigest(lag));
     EXPECT_EQ(steps_.size(), 8u);
+  }
+}
+
+TEST_F(DriverLoopTest, CheckpointUnusable_KeptAsideAndTheOneBeforeUsed) {
+  stop_after_ = 7;  // Checkpoints of steps 6 and 7, or later ones, are kept.
+  const RunResult stopped = Run(SmallJob(0));
+  ASSERT_EQ(stopped.end, RunEnd::kStopped) << stopped.message;
+  stop_after_ = -1;
+  stop_signals_ = 0;
+  const std::string newest = CheckpointName(stopped.checkpoint_step);
+  fs::create_directories(dir_ / "checkpoints" / newest);
+  std::ofstream(dir_ / "checkpoints" / newest / "shard-0") << "torn";
+  fate_ = [&newest](const WorkerId&, const v1::DriverMessage& command) {
+    return command.has_form_group() && command.form_group().checkpoint() == newest
+               ? FakeFate::kDataLoss
+               : FakeFate::kLive;
+  };
+  const RunResult result = Run(SmallJob(0));
+  ASSERT_EQ(result.end, RunEnd::kDone) << result.message;
+  EXPECT_EQ(result.weight_digest, CalmDigest(0));
+  EXPECT_TRUE(fs::exists(dir_ / "unusable" / newest / "shard-0"));
+  EXPECT_THAT(notes_, ::testing::Contains(HasSubstr("it is kept in " + dir_.string())));
+}
+
+// A place can be filled again long after the run began.
+TEST_F(DriverLoopTest, EveryWorker_LearnsWhatItsFilesMustBe) {
+  std::atomic<int> told{0};
+  welcomed_ = [&told](const v1::Welcome& welcome) {
+    const auto found = welcome.inputs().find("policy.weights");
+    told += found != welcome.inputs().end() && found->second == "0123";
+  };
+  for (const bool external : {false, true}) {
+    fs::remove_all(dir_);
+    external_ = external;
+    told = 0;
+    ASSERT_EQ(Run(SmallJob(0)).end, RunEnd::kDone);
+    EXPECT_EQ(told, 5);
   }
 }
 

@@ -2,9 +2,14 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
+#include <barrier>
 #include <filesystem>
 #include <fstream>
+#include <thread>
+#include <vector>
 
+#include "common/base/file.h"
 #include "common/base/random_id.h"
 #include "driver/store/journal.h"
 #include "gmock/gmock.h"
@@ -126,6 +131,42 @@ TEST_F(RunFolderTest, Create_FolderInUse_Refused) {
   Write("journal.db", "x");
   EXPECT_THAT(std::string(RunFolder::Create(dir_).status().message()),
               ::testing::HasSubstr("--resume"));
+}
+
+TEST_F(RunFolderTest, Create_ManyAtOnce_OneGetsTheFolder) {
+  constexpr int kThreads = 8;
+  for (int round = 0; round < 20; ++round) {
+    fs::remove_all(dir_);
+    std::barrier<> start(kThreads);
+    std::atomic<int> made{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        start.arrive_and_wait();
+        const auto folder = RunFolder::Create(dir_);
+        if (!folder.ok()) return;
+        ++made;
+        Write("journal.db", "of a whole run");
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(made, 1);
+  }
+}
+
+TEST_F(RunFolderTest, SetAside_NothingIsOverwritten) {
+  const auto folder = RunFolder::Create(dir_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  for (const char* text : {"first", "second"}) {
+    fs::create_directories(dir_ / "checkpoints" / "step-4");
+    Write("checkpoints/step-4/shard", text);
+    const auto kept = folder->SetAside("step-4");
+    ASSERT_TRUE(kept.ok()) << kept.status();
+    EXPECT_EQ(ReadFile(*kept + "/shard", 100).value(), text);
+    EXPECT_FALSE(fs::exists(dir_ / "checkpoints" / "step-4"));
+  }
+  EXPECT_TRUE(fs::exists(dir_ / "unusable" / "step-4"));
+  EXPECT_EQ(folder->SetAside("step-4").value(), "") << "it is gone already";
 }
 
 TEST_F(RunFolderTest, Open_WithoutJournal_NotFound) {

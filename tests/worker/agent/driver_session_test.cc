@@ -246,6 +246,33 @@ TEST_F(DriverSessionTest, ReportProgress_MoreOftenThanTheInterval_Dropped) {
   EXPECT_EQ(driver_->Next<MessageReceived>().message.progress().units_done(), 4);
 }
 
+TEST_F(DriverSessionTest, Ready_DriverHearsIt) {
+  const Attached attached = Attach();
+  ASSERT_TRUE(attached.session->Ready().ok());
+  EXPECT_TRUE(driver_->Next<MessageReceived>().message.has_worker_ready());
+}
+
+// A unit can be one micro-batch of minutes.
+TEST_F(DriverSessionTest, CommandIsComputedOn_ProgressInsideAUnit) {
+  const Attached attached = Attach();
+  Send(attached.opened.connection, [](auto* m) {
+    m->mutable_score_lease()->mutable_fence()->set_step(4);
+    m->mutable_score_lease()->mutable_fence()->set_attempt(2);
+  });
+  ASSERT_TRUE((*attached.session->NextCommand()).has_value());
+  auto heard = std::async(std::launch::async, [this] {
+    const v1::Progress earlier = driver_->Next<MessageReceived>().message.progress();
+    return std::make_pair(earlier, driver_->Next<MessageReceived>().message.progress());
+  });
+  while (heard.wait_for(std::chrono::seconds(0)) != std::future_status::ready) continue;
+  const auto [first, second] = heard.get();
+  EXPECT_EQ(first.fence().step(), 4);
+  EXPECT_EQ(first.fence().attempt(), 2);
+  EXPECT_EQ(first.units_done(), 0);
+  EXPECT_GT(first.busy_ms(), 0);
+  EXPECT_GT(second.busy_ms(), first.busy_ms());
+}
+
 TEST_F(DriverSessionTest, ReportFailure_BinaryText_ArrivesAsUtf8) {
   const Attached attached = Attach();
   ASSERT_TRUE(attached.session->ReportFailure({}, absl::DataLossError("bad \xff byte")).ok());

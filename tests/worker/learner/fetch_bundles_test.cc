@@ -59,6 +59,22 @@ TEST_F(FetchBundlesTest, Fetch_HoldersLost_EachNamed) {
   EXPECT_EQ(fetched->failures[1].ref.artifact_id(), "r4");
 }
 
+TEST_F(FetchBundlesTest, Fetch_HolderDoesNotAnswer_NoSecondWait) {
+  int waits = 0;
+  const auto fetched = FetchBundles(
+      bundles_,
+      [&](const v1::ArtifactRef& ref) -> absl::StatusOr<std::string> {
+        if (ref.artifact_id() < "s") return held_[ref.artifact_id()];
+        ++waits;
+        return absl::DeadlineExceededError("no answer");
+      },
+      /*max_streams=*/1);
+  ASSERT_TRUE(fetched.ok()) << fetched.status();
+  EXPECT_EQ(waits, 1);
+  ASSERT_EQ(fetched->failures.size(), 1);
+  EXPECT_EQ(fetched->failures[0].ref.artifact_id(), "s0");
+}
+
 TEST_F(FetchBundlesTest, Fetch_GarbageOrMalformed_NoHoldersFault) {
   held_["r2"] = "garbage";
   EXPECT_TRUE(absl::IsDataLoss(Fetch().status()));

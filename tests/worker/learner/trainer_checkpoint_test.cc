@@ -1,6 +1,10 @@
 #include "worker/learner/trainer_checkpoint.h"
 
+#include <functional>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/random_id.h"
 #include "gmock/gmock.h"
@@ -82,17 +86,50 @@ TEST_F(TrainerCheckpointTest, Save_CannotWrite_FailsOnEveryRank) {
   });
 }
 
+// A disk that was full would stay full.
+TEST_F(TrainerCheckpointTest, Save_FailsHalfway_NothingIsLeft) {
+  for (const char* point : {"checkpoint.shard_written", "checkpoint.manifest"}) {
+    SCOPED_TRACE(point);
+    ASSERT_TRUE(ArmFailpoints({absl::StrCat(point, "=error@1")}).ok());
+    OnRanks(2, spec_, policy_, 3, [&](Rank& rank) {
+      CheckpointContents contents;
+      contents.model = rank.model.get();
+      EXPECT_FALSE(
+          SaveCheckpoint({.directory = directory_, .step = 9, .epoch = 2}, contents, *rank.group)
+              .ok());
+    });
+    const auto left = ListDirectory(directory_);
+    ASSERT_TRUE(left.ok()) << left.status();
+    EXPECT_THAT(*left, testing::IsEmpty());
+  }
+}
+
 TEST_F(TrainerCheckpointTest, StateDigest_EveryNumber_Counts) {
+  using State = checkpoint::TrainerState;
+  const std::pair<const char*, std::function<void(State&)>> changes[] = {
+      {"step", [](State& s) { ++s.step; }},
+      {"optimizer_steps", [](State& s) { ++s.optimizer_steps; }},
+      {"bad_steps", [](State& s) { ++s.bad_steps; }},
+      {"kl_coef", [](State& s) { s.kl_coef += 1e-15; }},
+      {"mean", [](State& s) { s.score_moments.mean += 1e-15; }},
+      {"var", [](State& s) { s.score_moments.var += 1e-15; }},
+      {"std", [](State& s) { s.score_moments.std += 1e-15; }},
+      {"count", [](State& s) { s.score_moments.count += 1; }}};
   OnRanks(1, spec_, policy_, 3, [&](Rank& rank) {
     const Digest base = StateDigest(*rank.model, state_);
-    checkpoint::TrainerState other = state_;
-    other.kl_coef += 1e-15;
-    EXPECT_NE(StateDigest(*rank.model, other), base);
-    other = state_;
-    ++other.optimizer_steps;
-    EXPECT_NE(StateDigest(*rank.model, other), base);
-    rank.model->exp_avg_sq.flat()[5] = 1;
-    EXPECT_NE(StateDigest(*rank.model, state_), base);
+    for (const auto& [name, change] : changes) {
+      State other = state_;
+      change(other);
+      EXPECT_NE(StateDigest(*rank.model, other), base) << name;
+    }
+    for (const at::Tensor& flat : {rank.model->parameters.flat(), rank.model->exp_avg.flat(),
+                                   rank.model->exp_avg_sq.flat()}) {
+      const at::Tensor element = flat[5], before = element.clone();
+      element.add_(1);
+      EXPECT_NE(StateDigest(*rank.model, state_), base);
+      element.copy_(before);
+    }
+    EXPECT_EQ(StateDigest(*rank.model, state_), base);
   });
 }
 
