@@ -60,13 +60,10 @@ RETORT_INLINE void CapScores(float* scores, int64_t length, float scale, float c
   }
 }
 
-// In place: weights e^(scale * (s - max)) with 0 from length to the end of its vector. Returns
-// log-sum-exp of the scaled scores; `sum` is the sum of the weights.
+// In place: `padded` scores, whole vectors, -> weights e^(scale * (s - max)). Returns their sum.
 template <int kBytes>
-RETORT_INLINE float SoftmaxWeights(float* scores, int64_t length, float scale, float* sum) {
+RETORT_INLINE float WeighScores(float* scores, int64_t padded, float scale, float* max) {
   constexpr int kLanes = kBytes / 4;
-  const int64_t padded = (length + kLanes - 1) / kLanes * kLanes;
-  for (int64_t i = length; i < padded; ++i) scores[i] = -std::numeric_limits<float>::infinity();
   simd::Float<kBytes> most;
   simd::Load<kBytes>(scores, most);
   for (int64_t i = kLanes; i < padded; i += kLanes) {
@@ -74,18 +71,30 @@ RETORT_INLINE float SoftmaxWeights(float* scores, int64_t length, float scale, f
     simd::Load<kBytes>(scores + i, x);
     most = x > most ? x : most;
   }
-  float max = most[0];
-  for (int lane = 1; lane < kLanes; ++lane) max = most[lane] > max ? most[lane] : max;
+  float largest = most[0];
+  for (int lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
   simd::Float<kBytes> total{};
   for (int64_t i = 0; i < padded; i += kLanes) {
     simd::Float<kBytes> x;
     simd::Load<kBytes>(scores + i, x);
-    x = (x - max) * scale;
+    x = (x - largest) * scale;
     simd::Exp<kBytes>(x);
     total += x;
     simd::Store<kBytes>(x, scores + i);
   }
-  *sum = simd::Sum<kBytes>(total);
+  *max = largest;
+  return simd::Sum<kBytes>(total);
+}
+
+// The same of `length` scores, with weights of 0 from there to the end of the vector. Returns
+// log-sum-exp of the scaled scores; `sum` is the sum of the weights.
+template <int kBytes>
+RETORT_INLINE float SoftmaxWeights(float* scores, int64_t length, float scale, float* sum) {
+  constexpr int kLanes = kBytes / 4;
+  const int64_t padded = (length + kLanes - 1) / kLanes * kLanes;
+  std::fill(scores + length, scores + padded, -std::numeric_limits<float>::infinity());
+  float max = 0;
+  *sum = WeighScores<kBytes>(scores, padded, scale, &max);
   return scale * max + std::log(*sum);
 }
 

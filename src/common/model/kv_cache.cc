@@ -119,7 +119,6 @@ struct QueryKernel {
   // Scores -> weights e^(score - max), 0 outside the window; returns their sum.
   template <int kBytes>
   RETORT_INLINE float Weigh(const Visible& visible) const {
-    constexpr int kLanes = kBytes / 4;
     constexpr float kNone = -std::numeric_limits<float>::infinity();
     const int64_t padded = visible.blocks * kBlockTokens;
     float scale = layer.rule->scale;
@@ -127,28 +126,10 @@ struct QueryKernel {
       CapScores<kBytes>(scratch, padded, scale, layer.rule->soft_cap);
       scale = 1.0f;
     }
-    for (int64_t i = 0; i < visible.skip; ++i) scratch[i] = kNone;
-    for (int64_t i = visible.count; i < padded; ++i) scratch[i] = kNone;
-    simd::Float<kBytes> largest = simd::Float<kBytes>{} + kNone;
-    for (int64_t i = 0; i < padded; i += kLanes) {
-      simd::Float<kBytes> x;
-      simd::Load<kBytes>(scratch + i, x);
-      largest = x > largest ? x : largest;
-    }
-    float lanes[kLanes];
-    simd::Store<kBytes>(largest, lanes);
-    float max = lanes[0];
-    for (int i = 1; i < kLanes; ++i) max = lanes[i] > max ? lanes[i] : max;
-    simd::Float<kBytes> total{};
-    for (int64_t i = 0; i < padded; i += kLanes) {
-      simd::Float<kBytes> x;
-      simd::Load<kBytes>(scratch + i, x);
-      x = (x - max) * scale;
-      simd::Exp<kBytes>(x);
-      total += x;
-      simd::Store<kBytes>(x, scratch + i);
-    }
-    return simd::Sum<kBytes>(total);
+    std::fill(scratch, scratch + visible.skip, kNone);
+    std::fill(scratch + visible.count, scratch + padded, kNone);
+    float max = 0;
+    return WeighScores<kBytes>(scratch, padded, scale, &max);
   }
 
   template <int kBytes>
