@@ -178,6 +178,12 @@ absl::Status CheckElements(const ConfigKeys& keys, int64_t rows, int64_t width) 
                                                  " parameters; expected a smaller model"));
 }
 
+TensorNames WithQkNorm(TensorNames names) {
+  names.q_norm = "self_attn.q_norm";
+  names.k_norm = "self_attn.k_norm";
+  return names;
+}
+
 void WriteSizes(const ModelConfig& c, const SizeKeys& names, Json* json) {
   (*json)["vocab_size"] = c.vocab_size;
   (*json)[names.hidden] = c.hidden_size;

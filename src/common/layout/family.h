@@ -68,6 +68,8 @@ extern const Family kLlamaFamily, kMistralFamily, kQwen2Family, kQwen3Family, kG
 
 // Names that Llama's descendants share.
 const TensorNames& LlamaNames();
+// With norms of q and k, where Qwen 3 and Gemma 3 have them.
+TensorNames WithQkNorm(TensorNames names);
 
 // --- Reading what families have in common.
 
@@ -81,6 +83,14 @@ struct SizeKeys {
   const char* head_dim = "head_dim";
   const char* positions = "max_position_embeddings";
 };
+
+// GPT-2's and GPT-J's, and the names that Transformers takes besides.
+inline constexpr SizeKeys kGptSizes = {"n_embd", "n_inner", "n_layer",    "n_head",
+                                       nullptr,  nullptr,   "n_positions"};
+inline constexpr KeyAlias kGptAliases[] = {{"n_embd", "hidden_size"},
+                                           {"n_layer", "num_hidden_layers"},
+                                           {"n_head", "num_attention_heads"},
+                                           {"n_positions", "max_position_embeddings"}};
 
 struct SizeDefaults {
   int64_t vocab = 32000;

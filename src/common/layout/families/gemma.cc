@@ -187,12 +187,7 @@ const TensorNames& Gemma2Names() {
 }
 
 const TensorNames& Gemma3Names() {
-  static const TensorNames names = [] {
-    TensorNames names = SandwichNames();
-    names.q_norm = "self_attn.q_norm";
-    names.k_norm = "self_attn.k_norm";
-    return names;
-  }();
+  static const TensorNames names = WithQkNorm(SandwichNames());
   return names;
 }
 

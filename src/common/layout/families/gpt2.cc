@@ -6,19 +6,12 @@
 namespace retort::layout {
 namespace {
 
-constexpr SizeKeys kSizes = {"n_embd", "n_inner", "n_layer",    "n_head",
-                             nullptr,  nullptr,   "n_positions"};
-// Names that Transformers takes besides.
-constexpr KeyAlias kAliases[] = {{"n_embd", "hidden_size"},
-                                 {"n_layer", "num_hidden_layers"},
-                                 {"n_head", "num_attention_heads"},
-                                 {"n_positions", "max_position_embeddings"}};
 constexpr const char* kActivations[] = {"gelu_new", "gelu_pytorch_tanh"};
 
 absl::Status Read(const ConfigKeys& file, ModelConfig* c) {
-  RETORT_ASSIGN_OR_RETURN(const ConfigKeys keys, file.WithAliases(kAliases));
+  RETORT_ASSIGN_OR_RETURN(const ConfigKeys keys, file.WithAliases(kGptAliases));
   RETORT_RETURN_IF_ERROR(
-      ReadSizes(keys, kSizes,
+      ReadSizes(keys, kGptSizes,
                 {.vocab = 50257, .hidden = 768, .layers = 12, .heads = 12, .positions = 1024}, c));
   RETORT_RETURN_IF_ERROR(CheckActivation(keys, "activation_function", kActivations));
   RETORT_RETURN_IF_ERROR(keys.RequireBool("scale_attn_weights", true));
@@ -34,7 +27,7 @@ absl::Status Read(const ConfigKeys& file, ModelConfig* c) {
 }
 
 void Write(const ModelConfig& c, Json* json) {
-  WriteSizes(c, kSizes, json);
+  WriteSizes(c, kGptSizes, json);
   (*json)["activation_function"] = kActivations[0];
   (*json)["layer_norm_epsilon"] = c.norm.eps;
 }

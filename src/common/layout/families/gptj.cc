@@ -7,19 +7,12 @@
 namespace retort::layout {
 namespace {
 
-constexpr SizeKeys kSizes = {"n_embd", "n_inner", "n_layer",    "n_head",
-                             nullptr,  nullptr,   "n_positions"};
-// Names that Transformers takes besides.
-constexpr KeyAlias kAliases[] = {{"n_embd", "hidden_size"},
-                                 {"n_layer", "num_hidden_layers"},
-                                 {"n_head", "num_attention_heads"},
-                                 {"n_positions", "max_position_embeddings"}};
 constexpr const char* kActivations[] = {"gelu_new", "gelu_pytorch_tanh"};
 
 absl::Status Read(const ConfigKeys& file, ModelConfig* c) {
-  RETORT_ASSIGN_OR_RETURN(const ConfigKeys keys, file.WithAliases(kAliases));
+  RETORT_ASSIGN_OR_RETURN(const ConfigKeys keys, file.WithAliases(kGptAliases));
   RETORT_RETURN_IF_ERROR(
-      ReadSizes(keys, kSizes,
+      ReadSizes(keys, kGptSizes,
                 {.vocab = 50400, .hidden = 4096, .layers = 28, .heads = 16, .positions = 2048}, c));
   RETORT_RETURN_IF_ERROR(CheckActivation(keys, "activation_function", kActivations));
   c->norm.kind = NormKind::kLayer;
@@ -39,7 +32,7 @@ absl::Status Read(const ConfigKeys& file, ModelConfig* c) {
 }
 
 void Write(const ModelConfig& c, Json* json) {
-  WriteSizes(c, kSizes, json);
+  WriteSizes(c, kGptSizes, json);
   (*json)["activation_function"] = kActivations[0];
   (*json)["layer_norm_epsilon"] = c.norm.eps;
   (*json)["rotary_dim"] = c.rotary_dim();

@@ -78,12 +78,7 @@ void WriteQwen3(const ModelConfig& c, Json* json) {
 }
 
 const TensorNames& Qwen3Names() {
-  static const TensorNames names = [] {
-    TensorNames names = LlamaNames();
-    names.q_norm = "self_attn.q_norm";
-    names.k_norm = "self_attn.k_norm";
-    return names;
-  }();
+  static const TensorNames names = WithQkNorm(LlamaNames());
   return names;
 }
 
