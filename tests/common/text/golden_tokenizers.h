@@ -39,6 +39,13 @@ inline auto GoldenTokenizers() {
                          GoldenTokenizer{"gptoss", "tokenizers/gptoss", true});
 }
 
+// Those of which texts are aligned with another one's.
+inline auto AlignedTokenizers() {
+  return testing::Values(GoldenTokenizer{"mistral", "tokenizers/mistral"},
+                         GoldenTokenizer{"qwen3", "tokenizers/qwen3", true, true},
+                         GoldenTokenizer{"deepseek_v3", "tokenizers/deepseek_v3", true});
+}
+
 class GoldenTokenizerTest : public testing::TestWithParam<GoldenTokenizer> {
  protected:
   void SetUp() override {
