@@ -40,7 +40,12 @@ endif()
 add_library(retort_torch INTERFACE)
 target_compile_definitions(retort_torch INTERFACE AT_PER_OPERATOR_HEADERS)   # See common/tensor/aten.h.
 target_include_directories(retort_torch SYSTEM INTERFACE ${CMAKE_SOURCE_DIR}/cmake/torch ${RETORT_DEPS}/torch/include)
+# at::parallel_for is inline: without OpenMP it runs on one thread, silently. The pool is that of LibTorch's own OpenMP
+# runtime; Clang, which only the fuzz preset uses, would bring another. Targets that only link with Torch keep the flags
+# of their precompiled header.
+set(_plain_pch "$<IN_LIST:$<TARGET_PROPERTY:PRECOMPILE_HEADERS_REUSE_FROM>,retort_base_pch;retort_test_pch>")
+target_compile_options(retort_torch INTERFACE "$<$<AND:$<CXX_COMPILER_ID:GNU>,$<NOT:${_plain_pch}>>:-fopenmp>")
 target_link_libraries(retort_torch INTERFACE
-  ${RETORT_DEPS}/torch/lib/libtorch_cpu.so ${RETORT_DEPS}/torch/lib/libc10.so)
+  ${RETORT_DEPS}/torch/lib/libtorch_cpu.so ${RETORT_DEPS}/torch/lib/libc10.so ${RETORT_DEPS}/torch/lib/libgomp.so.1)
 target_link_options(retort_torch INTERFACE
   -Wl,-rpath-link,${RETORT_DEPS}/nvidia/cu13/lib -Wl,-rpath,${RETORT_DEPS}/torch/lib)

@@ -1,5 +1,7 @@
 #include "common/tensor/torch_process.h"
 
+#include <vector>
+
 #include "common/tensor/aten.h"
 #include "gtest/gtest.h"
 
@@ -38,6 +40,16 @@ TEST(TorchProcessTest, ThreadCount_LeavingTheScope_Restores) {
     EXPECT_EQ(at::get_num_threads(), before + 1);
   }
   EXPECT_EQ(at::get_num_threads(), before);
+}
+
+// parallel_for is inline: it is parallel only where its caller is compiled for OpenMP.
+TEST(TorchProcessTest, ThreadCount_TwoThreads_ParallelForRunsOnBoth) {
+  const ThreadCount scope(2);
+  std::vector<int> ran_on(2, -1);
+  at::parallel_for(0, 2, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) ran_on[i] = at::get_thread_num();
+  });
+  EXPECT_EQ(ran_on, (std::vector<int>{0, 1}));
 }
 
 TEST(TorchProcessTest, Configure_DeterministicWithoutFilling) {
