@@ -13,9 +13,6 @@ namespace {
 constexpr int64_t kGrain = int64_t{1} << 17;
 // Bytes of x that stay in the second-level cache while all outputs pass over them.
 constexpr int64_t kRowBytes = 192 << 10;
-// How far ahead of its use a weight is fetched when few rows leave nothing to do but wait for it:
-// the hardware's own prefetch stops at 4 KiB.
-constexpr int64_t kPrefetchBytes = 6144;
 // Outputs of a tile of four rows: as many as the instruction set has registers for their sums.
 template <int kBytes>
 inline constexpr int kManyRows = kBytes == 64 ? 6 : 3;
@@ -122,19 +119,54 @@ struct LinearKernel {
     for (int64_t first = 0; first < rows; first += block) {
       const int64_t last = std::min(rows, first + block);
       if (last - first == 1) {
-        Outputs<kBytes, 8>(first, last);
+        Stream<kBytes, 1>(first);
       } else if (last - first == 2) {
-        Outputs<kBytes, 6>(first, last);
+        Stream<kBytes, 2>(first);
       } else {
-        Outputs<kBytes, kManyRows<kBytes>>(first, last);
+        Outputs<kBytes>(first, last);
       }
+    }
+  }
+
+  // One or two rows leave nothing to do but wait for the weights: they are read strictly in the
+  // order of their addresses. The hardware then fetches ahead on its own, and further than the
+  // first-level cache has room to ask for.
+  template <int kBytes, int kRows>
+  RETORT_INLINE void Stream(int64_t r) const {
+    int64_t o = begin;
+    for (; o + kFold <= end; o += kFold) StreamOutputs<kBytes, kRows, kFold>(r, o);
+    for (; o < end; ++o) StreamOutputs<kBytes, kRows, 1>(r, o);
+  }
+
+  template <int kBytes, int kRows, int kOutputs>
+  RETORT_INLINE void StreamOutputs(int64_t r, int64_t o) const {
+    constexpr int kLanes = kBytes / 4;
+    simd::Float<kBytes> sums[kFold][kRows];  // Unused ones are zero.
+    const float* const in = x + r * inputs;
+#pragma GCC unroll 4
+    for (int j = 0; j < kFold; ++j) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kRows; ++i) sums[j][i] = simd::Float<kBytes>{};
+      if (j >= kOutputs) continue;
+      const Stored* const w = weight + (o + j) * inputs;
+      int64_t k = 0;
+      for (; k + kLanes <= inputs; k += kLanes) Step<kBytes, kRows, 1>(in + k, w + k, sums[j]);
+      if (k < inputs) Tail<kBytes, kRows, 1>(in + k, w + k, inputs - k, sums[j]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < kRows; ++i) {
+      const simd::Float<kBytes> row[kFold] = {sums[0][i], sums[1][i], sums[2][i], sums[3][i]};
+      float folded[kFold];
+      FoldFour<kBytes>(row, folded);
+      for (int j = 0; j < kOutputs; ++j) Finish(folded[j], r + i, o + j);
     }
   }
 
   // All outputs over rows [first, last): each weight row is read once and stays in the first-level
   // cache while the rows pass over it.
-  template <int kBytes, int kOutputs>
+  template <int kBytes>
   RETORT_INLINE void Outputs(int64_t first, int64_t last) const {
+    constexpr int kOutputs = kManyRows<kBytes>;
     int64_t o = begin;
     for (; o + kOutputs <= end; o += kOutputs) Rows<kBytes, kOutputs>(first, last, o);
     for (; o < end; ++o) Rows<kBytes, 1>(first, last, o);
@@ -142,29 +174,19 @@ struct LinearKernel {
 
   template <int kBytes, int kOutputs>
   RETORT_INLINE void Rows(int64_t first, int64_t last, int64_t o) const {
-    if constexpr (kOutputs == 8) {
-      return Tile<kBytes, 1, 8, true>(first, o);
-    } else if constexpr (kOutputs > kManyRows<kBytes>) {
-      return Tile<kBytes, 2, kOutputs, true>(first, o);
-    } else {
-      if (last - first == 2) return Tile<kBytes, 2, kOutputs, true>(first, o);
-      int64_t r = first;
-      for (; r + 4 <= last; r += 4) Tile<kBytes, 4, kOutputs, true>(r, o, first, last);
-      if (r + 2 <= last) {
-        Tile<kBytes, 2, kOutputs, false>(r, o);
-        r += 2;
-      }
-      if (r < last) Tile<kBytes, 1, kOutputs, false>(r, o);
+    int64_t r = first;
+    for (; r + 4 <= last; r += 4) Tile<kBytes, 4, kOutputs>(r, o, first, last);
+    if (r + 2 <= last) {
+      Tile<kBytes, 2, kOutputs>(r, o, first, last);
+      r += 2;
     }
+    if (r < last) Tile<kBytes, 1, kOutputs>(r, o, first, last);
   }
 
-  // Asks for the weights that will follow. Beyond the matrix it has no effect.
-  //
-  // With one or two rows the weights are the whole work: a fixed way ahead, into the first level.
-  // With more, the next outputs' weights, into the second level, while the rows pass over these:
-  // each tile of four rows asks for its share of them, evenly over its inputs, or the requests of
-  // the first would wait for each other.
-  template <int kBytes, int kRows, int kOutputs>
+  // Asks for the next outputs' weights, into the second-level cache, while the rows pass over
+  // these: each tile of four rows asks for its share of them, evenly over its inputs, or the
+  // requests of the first would wait for each other. Beyond the matrix it has no effect.
+  template <int kBytes, int kOutputs>
   struct Ahead {
     static constexpr int64_t kLine = 64 / sizeof(Stored);
     static constexpr int64_t kLanes = kBytes / 4;
@@ -173,14 +195,9 @@ struct LinearKernel {
 
     RETORT_INLINE Ahead(const LinearKernel& kernel, const Stored* w, int64_t r, int64_t first,
                         int64_t last) {
-      int64_t tiles = 1;
-      if constexpr (kRows <= 2) {
-        next = w + kPrefetchBytes / static_cast<int64_t>(sizeof(Stored));
-      } else {
-        tiles = (last - first) / 4;
-        const int64_t lines = (kernel.inputs + kLine - 1) / kLine;
-        next = w + kOutputs * kernel.inputs + (r - first) / 4 * lines / tiles * kLine;
-      }
+      const int64_t tiles = std::max<int64_t>(1, (last - first) / 4);
+      const int64_t lines = (kernel.inputs + kLine - 1) / kLine;
+      next = w + kOutputs * kernel.inputs + (r - first) / 4 * lines / tiles * kLine;
       every = tiles * (kLine / kLanes);
       left = 1;
     }
@@ -189,8 +206,7 @@ struct LinearKernel {
       if (--left > 0) return;
       left = every;
 #pragma GCC unroll 8
-      for (int j = 0; j < kOutputs; ++j)
-        __builtin_prefetch(next + j * inputs, 0, kRows <= 2 ? 3 : 2);
+      for (int j = 0; j < kOutputs; ++j) __builtin_prefetch(next + j * inputs, 0, 2);
       next += kLine;
     }
   };
@@ -198,8 +214,8 @@ struct LinearKernel {
   // kRows x kOutputs results. Lane l of a result's accumulator sums the inputs l, l + lanes, ... in
   // ascending order, the last vector padded with zeros; then the lanes are folded. That order is
   // the same for every tile shape.
-  template <int kBytes, int kRows, int kOutputs, bool kPrefetch>
-  RETORT_INLINE void Tile(int64_t r, int64_t o, int64_t first = 0, int64_t last = 4) const {
+  template <int kBytes, int kRows, int kOutputs>
+  RETORT_INLINE void Tile(int64_t r, int64_t o, int64_t first, int64_t last) const {
     constexpr int kLanes = kBytes / 4;
     constexpr int kSums = kRows * kOutputs;
     constexpr int kPadded = (kSums + kFold - 1) / kFold * kFold;
@@ -208,10 +224,10 @@ struct LinearKernel {
     for (int i = 0; i < kPadded; ++i) sums[i] = simd::Float<kBytes>{};
     const float* in = x + r * inputs;
     const Stored* w = weight + o * inputs;
-    Ahead<kBytes, kRows, kOutputs> ahead(*this, w, r, first, last);
+    Ahead<kBytes, kOutputs> ahead(*this, w, r, first, last);
     int64_t k = 0;
     for (; k + kLanes <= inputs; k += kLanes) {
-      if constexpr (kPrefetch) ahead.Step(inputs);
+      if constexpr (kRows == 4) ahead.Step(inputs);
       Step<kBytes, kRows, kOutputs>(in + k, w + k, sums);
     }
     if (k < inputs) Tail<kBytes, kRows, kOutputs>(in + k, w + k, inputs - k, sums);
@@ -272,12 +288,12 @@ void RunLinear(const float* x, int64_t rows, const WeightMatrix& weight, const f
                LinearMode mode, float* y) {
   const auto* const data = static_cast<const typename Type::Stored*>(weight.data);
   // Whole tiles for each thread: 24 is a multiple of every tile's outputs.
-  constexpr int64_t kUnit = 24;
-  const int64_t units = (weight.outputs + kUnit - 1) / kUnit;
-  const int64_t work = kUnit * rows * std::max<int64_t>(1, weight.inputs);
+  const int64_t unit = rows <= 2 ? kFold : 24;
+  const int64_t units = (weight.outputs + unit - 1) / unit;
+  const int64_t work = unit * rows * std::max<int64_t>(1, weight.inputs);
   at::parallel_for(0, units, std::max<int64_t>(1, kGrain / work), [&](int64_t begin, int64_t end) {
-    simd::Dispatch(LinearKernel<Type>{x, rows, data, weight.inputs, weight.outputs, begin * kUnit,
-                                      std::min(weight.outputs, end * kUnit), bias,
+    simd::Dispatch(LinearKernel<Type>{x, rows, data, weight.inputs, weight.outputs, begin * unit,
+                                      std::min(weight.outputs, end * unit), bias,
                                       mode == LinearMode::kAdd, y});
   });
 }
