@@ -7,13 +7,17 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/status_macros.h"
+#include "common/tensor/aten.h"
 #include "common/tensor/torch_process.h"
 
 namespace retort::worker {
 namespace {
 
 void AddThreads(CLI::App& command, ToolFlags& flags) {
-  command.add_option("--threads", flags.threads, "CPU threads")->check(CLI::Range(1, 1024));
+  command
+      .add_option("--threads", flags.threads,
+                  "CPU threads (default: one for each core, or OMP_NUM_THREADS)")
+      ->check(CLI::Range(1, 1024));
 }
 
 void AddModel(CLI::App& command, ModelOptions& options) {
@@ -219,7 +223,7 @@ void AddToolCommands(CLI::App& app, ToolFlags& flags) {
 bool NamesTool(const CLI::App& app) { return !app.get_subcommands().empty(); }
 
 absl::StatusOr<int> RunTool(const CLI::App& app, const ToolFlags& flags) {
-  tensor::ConfigureTorchProcess(flags.threads);
+  tensor::ConfigureTorchProcess(flags.threads > 0 ? flags.threads : at::get_num_threads());
   if (app.got_subcommand("serve")) {
     RETORT_ASSIGN_OR_RETURN(const int signal, ServeCommand(flags.serve, std::cout));
     return 128 + signal;

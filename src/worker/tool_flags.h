@@ -22,7 +22,7 @@ struct ToolFlags {
   ConvertOptions convert;
   MergeOptions merge;
   ServeOptions serve;
-  int threads = 1;
+  int threads = 0;  // 0: what OpenMP takes, the cores of this process unless OMP_NUM_THREADS says.
 };
 
 void AddToolCommands(CLI::App& app, ToolFlags& flags);

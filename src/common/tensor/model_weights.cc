@@ -114,52 +114,91 @@ void TransposeRows(const Out* rows, int64_t count, int64_t width, int64_t first,
   }
 }
 
-// [in, out] of the file into [out, in], some rows of the file at a time.
-template <typename Out>
-absl::Status ReadTransposed(const LocatedTensor& at, Out* out) {
-  const int64_t in = at.part.shape[0], width = at.part.shape[1];
-  const int64_t block = std::clamp<int64_t>(kScratchElements / width, 1, in);
-  std::vector<Out> rows(block * width);
-  for (int64_t first = 0; first < in; first += block) {
-    const int64_t count = std::min(block, in - first);
-    RETORT_RETURN_IF_ERROR(ReadElements(at, first * width, count * width, rows.data()));
-    TransposeRows(rows.data(), count, width, first, in, out);
+// Elements [first, first + count) of a tensor in its file's order: the share of one thread at a
+// time.
+struct Piece {
+  const LocatedTensor* at;
+  int64_t first, count;
+};
+
+// What a piece of the tensor has a whole number of: a row of a transposed matrix, or a run.
+int64_t PieceUnit(const FileTensor& part) {
+  switch (part.stored) {
+    case StoredAs::kSame:
+      return 1;
+    case StoredAs::kTransposed:
+      return part.shape[1];
+    case StoredAs::kRuns:
+      return part.elements() / (part.outer * part.inner);
   }
-  return absl::OkStatus();
+  RETORT_CHECK(false) << "stored as " << static_cast<int>(part.stored);
 }
 
-template <typename Out>
-absl::Status ReadRuns(const LocatedTensor& at, Out* out) {
-  const int64_t run = at.part.elements() / (at.part.outer * at.part.inner);
-  for (int64_t i = 0; i < at.part.outer; ++i) {
-    for (int64_t j = 0; j < at.part.inner; ++j) {
-      RETORT_RETURN_IF_ERROR(ReadElements(at, (i * at.part.inner + j) * run, run,
-                                          out + (j * at.part.outer + i) * run));
+std::vector<Piece> PiecesOf(const layout::ResolvedWeights& resolved) {
+  std::vector<Piece> pieces;
+  for (const LocatedTensor& at : resolved.tensors) {
+    const int64_t unit = std::max<int64_t>(1, PieceUnit(at.part)), elements = at.part.elements();
+    const int64_t most = std::max<int64_t>(1, kScratchElements / unit) * unit;
+    for (int64_t first = 0; first < elements; first += most) {
+      pieces.push_back({&at, first, std::min(most, elements - first)});
     }
   }
+  return pieces;
+}
+
+// Some rows of the file's [in, out] into columns of [out, in].
+template <typename Out>
+absl::Status ReadTransposed(const Piece& piece, Out* out) {
+  const int64_t in = piece.at->part.shape[0], width = piece.at->part.shape[1];
+  std::vector<Out> rows(piece.count);
+  RETORT_RETURN_IF_ERROR(ReadElements(*piece.at, piece.first, piece.count, rows.data()));
+  TransposeRows(rows.data(), piece.count / width, width, piece.first / width, in, out);
   return absl::OkStatus();
 }
 
+// The file has runs in the order [outer, inner], the arena [inner, outer].
 template <typename Out>
-absl::Status ReadPart(const LocatedTensor& at, Out* out) {
-  switch (at.part.stored) {
-    case StoredAs::kSame:
-      return ReadElements(at, 0, at.part.elements(), out);
-    case StoredAs::kTransposed:
-      return ReadTransposed(at, out);
-    case StoredAs::kRuns:
-      return ReadRuns(at, out);
+absl::Status ReadRuns(const Piece& piece, Out* out) {
+  const FileTensor& part = piece.at->part;
+  const int64_t run = PieceUnit(part);
+  for (int64_t first = piece.first; first < piece.first + piece.count; first += run) {
+    const int64_t i = first / run / part.inner, j = first / run % part.inner;
+    RETORT_RETURN_IF_ERROR(ReadElements(*piece.at, first, run, out + (j * part.outer + i) * run));
   }
-  RETORT_CHECK(false) << "stored as " << static_cast<int>(at.part.stored);
+  return absl::OkStatus();
 }
 
-absl::Status ReadParts(const layout::ResolvedWeights& resolved, ParameterArena* arena) {
-  const bool wide = arena->type() == at::kFloat;
-  for (const LocatedTensor& at : resolved.tensors) {
-    RETORT_RETURN_IF_ERROR(
-        wide ? ReadPart(at, arena->data() + at.part.offset)
-             : ReadPart(at, arena->flat().data_ptr<c10::BFloat16>() + at.part.offset));
+// `out` is where the whole tensor begins.
+template <typename Out>
+absl::Status ReadPiece(const Piece& piece, Out* out) {
+  switch (piece.at->part.stored) {
+    case StoredAs::kSame:
+      return ReadElements(*piece.at, piece.first, piece.count, out + piece.first);
+    case StoredAs::kTransposed:
+      return ReadTransposed(piece, out);
+    case StoredAs::kRuns:
+      return ReadRuns(piece, out);
   }
+  RETORT_CHECK(false) << "stored as " << static_cast<int>(piece.at->part.stored);
+}
+
+absl::Status ReadOne(const Piece& piece, ParameterArena* arena) {
+  const int64_t offset = piece.at->part.offset;
+  if (arena->type() == at::kFloat) return ReadPiece(piece, arena->data() + offset);
+  return ReadPiece(piece, arena->flat().data_ptr<c10::BFloat16>() + offset);
+}
+
+// Of several errors the first in the order of the tensors is told.
+absl::Status ReadParts(const layout::ResolvedWeights& resolved, ParameterArena* arena) {
+  const std::vector<Piece> pieces = PiecesOf(resolved);
+  const int64_t count = static_cast<int64_t>(pieces.size());
+  std::vector<absl::Status> read(count);
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end && (i == begin || read[i - 1].ok()); ++i) {
+      read[i] = ReadOne(pieces[i], arena);
+    }
+  });
+  for (const absl::Status& status : read) RETORT_RETURN_IF_ERROR(status);
   return absl::OkStatus();
 }
 
