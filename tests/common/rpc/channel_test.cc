@@ -1,6 +1,13 @@
 #include "common/rpc/channel.h"
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+
 #include "absl/strings/str_cat.h"
+#include "grpcpp/channel.h"
 #include "gtest/gtest.h"
 
 namespace retort::rpc {
@@ -20,6 +27,43 @@ TEST(ChannelTest, MakeChannel_MissingCaFile_NamesTheFile) {
       MakeChannel("10.0.0.1:80", {.ca_file = "/nonexistent/ca.pem"}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_NE(status.message().find("/nonexistent/ca.pem"), absl::string_view::npos);
+}
+
+// Listens on a free port of the loopback and never answers: the kernel completes connections.
+class SilentPeer {
+ public:
+  SilentPeer() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(listener_, 64), 0);
+    EXPECT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~SilentPeer() { close(listener_); }
+
+  int port() const { return port_; }
+
+  // Connections made so far.
+  int Accepted() const {
+    int count = 0;
+    for (int one; (one = accept(listener_, nullptr, nullptr)) >= 0; ++count) close(one);
+    return count;
+  }
+
+ private:
+  int listener_;
+  int port_ = 0;
+};
+
+TEST(ChannelTest, MakeChannel_PeerSlowToShakeHands_OneAttemptGoesOn) {
+  const SilentPeer peer;
+  const auto channel = *MakeChannel(absl::StrCat("127.0.0.1:", peer.port()), {});
+  EXPECT_FALSE(
+      channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(1)));
+  EXPECT_EQ(peer.Accepted(), 1);
 }
 
 TEST(ChannelCacheTest, Get_SameAddress_SameChannelUntilForgotten) {
