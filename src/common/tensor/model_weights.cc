@@ -146,13 +146,13 @@ std::vector<Piece> PiecesOf(const layout::ResolvedWeights& resolved) {
   return pieces;
 }
 
-// Some rows of the file's [in, out] into columns of [out, in].
+// Some rows of the file's [in, out] into columns of [out, in]. `rows` is scratch of one thread.
 template <typename Out>
-absl::Status ReadTransposed(const Piece& piece, Out* out) {
+absl::Status ReadTransposed(const Piece& piece, Out* out, std::vector<Out>* rows) {
   const int64_t in = piece.at->part.shape[0], width = piece.at->part.shape[1];
-  std::vector<Out> rows(piece.count);
-  RETORT_RETURN_IF_ERROR(ReadElements(*piece.at, piece.first, piece.count, rows.data()));
-  TransposeRows(rows.data(), piece.count / width, width, piece.first / width, in, out);
+  if (static_cast<int64_t>(rows->size()) < piece.count) rows->resize(piece.count);
+  RETORT_RETURN_IF_ERROR(ReadElements(*piece.at, piece.first, piece.count, rows->data()));
+  TransposeRows(rows->data(), piece.count / width, width, piece.first / width, in, out);
   return absl::OkStatus();
 }
 
@@ -170,36 +170,37 @@ absl::Status ReadRuns(const Piece& piece, Out* out) {
 
 // `out` is where the whole tensor begins.
 template <typename Out>
-absl::Status ReadPiece(const Piece& piece, Out* out) {
+absl::Status ReadPiece(const Piece& piece, Out* out, std::vector<Out>* scratch) {
   switch (piece.at->part.stored) {
     case StoredAs::kSame:
       return ReadElements(*piece.at, piece.first, piece.count, out + piece.first);
     case StoredAs::kTransposed:
-      return ReadTransposed(piece, out);
+      return ReadTransposed(piece, out, scratch);
     case StoredAs::kRuns:
       return ReadRuns(piece, out);
   }
   RETORT_CHECK(false) << "stored as " << static_cast<int>(piece.at->part.stored);
 }
 
-absl::Status ReadOne(const Piece& piece, ParameterArena* arena) {
-  const int64_t offset = piece.at->part.offset;
-  if (arena->type() == at::kFloat) return ReadPiece(piece, arena->data() + offset);
-  return ReadPiece(piece, arena->flat().data_ptr<c10::BFloat16>() + offset);
-}
-
 // Of several errors the first in the order of the tensors is told.
-absl::Status ReadParts(const layout::ResolvedWeights& resolved, ParameterArena* arena) {
-  const std::vector<Piece> pieces = PiecesOf(resolved);
+template <typename Out>
+absl::Status ReadPieces(const std::vector<Piece>& pieces, Out* arena) {
   const int64_t count = static_cast<int64_t>(pieces.size());
   std::vector<absl::Status> read(count);
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    std::vector<Out> scratch;
     for (int64_t i = begin; i < end && (i == begin || read[i - 1].ok()); ++i) {
-      read[i] = ReadOne(pieces[i], arena);
+      read[i] = ReadPiece(pieces[i], arena + pieces[i].at->part.offset, &scratch);
     }
   });
   for (const absl::Status& status : read) RETORT_RETURN_IF_ERROR(status);
   return absl::OkStatus();
+}
+
+absl::Status ReadParts(const layout::ResolvedWeights& resolved, ParameterArena* arena) {
+  const std::vector<Piece> pieces = PiecesOf(resolved);
+  if (arena->type() == at::kFloat) return ReadPieces(pieces, arena->data());
+  return ReadPieces(pieces, arena->flat().data_ptr<c10::BFloat16>());
 }
 
 }  // namespace
