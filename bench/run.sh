@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
-deploy/build.sh release allreduce_bench driver_bench weight_ring_bench quickstart_bench decode_bench score_bench \
-  tokenizer_bench
+deploy/build.sh release allreduce_bench driver_bench weight_ring_bench linear_bench quickstart_bench decode_bench \
+  score_bench tokenizer_bench
 section() { printf '\n== %s\n' "$1"; }
 section "machine"
 grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'; nproc --all
@@ -15,6 +15,9 @@ section "driver overhead per step, 8 workers that compute nothing"
 build/bench/driver_bench
 section "weights through the ring"
 build/bench/weight_ring_bench
+section "linear maps beside at::linear, one thread"
+build/bench/linear_bench --benchmark_enable_random_interleaving --benchmark_repetitions=5 \
+  --benchmark_min_time=0.02 --benchmark_report_aggregates_only
 section "generation and PPO epoch of the quick start's model, one thread"
 build/bench/quickstart_bench
 section "greedy decoding, share of the read bandwidth"

@@ -109,8 +109,8 @@ void Decoder::Norm(const NormWeights& weights, const at::Tensor& x, int64_t coun
   }
 }
 
-// norm_ -> attended_.
-void Decoder::Attend(int64_t layer, const DecoderRows& rows) {
+// norm_ -> attended_, of the rows that go on; returns how many.
+int64_t Decoder::Attend(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
   Project(Data(norm_), rows.size(), w.qkv, LinearMode::kStore, Mutable(qkv_));
   if (config_.attention.qk_norm) {
@@ -127,7 +127,27 @@ void Decoder::Attend(int64_t layer, const DecoderRows& rows) {
   const AttentionRule rule = model_.attention_rule(layer);
   const RopeView rope =
       rule.rotary_dim == 0 ? RopeView() : model_.Rope(positions_, config_.layer(layer).rope).view();
-  cache_.Attend(layer, rule, rope, Data(qkv_), rows.cache, Mutable(attended_));
+  cache_.Store(layer, rule, rope, Data(qkv_), rows.cache);
+  const bool last = layer + 1 == config_.num_hidden_layers;
+  const std::vector<CacheRow>& kept = last ? KeepWanted(rows) : rows.cache;
+  cache_.Attend(layer, rule, rope, Data(qkv_), kept, Mutable(attended_));
+  return static_cast<int64_t>(kept.size());
+}
+
+// Behind the last layer's keys and values only the wanted rows matter: moves them to the front of
+// what is still read.
+const std::vector<CacheRow>& Decoder::KeepWanted(const DecoderRows& rows) {
+  wanted_.clear();
+  for (const int64_t row : rows.wanted) wanted_.push_back(rows.cache[row]);
+  if (wanted_.size() == rows.cache.size()) return wanted_;
+  for (const at::Tensor* t : {&x_, &norm_, &other_norm_, &qkv_}) {
+    const int64_t width = t->size(1);
+    for (size_t i = 0; i < wanted_.size(); ++i) {
+      float* const data = Mutable(*t);
+      std::copy_n(data + rows.wanted[i] * width, width, data + static_cast<int64_t>(i) * width);
+    }
+  }
+  return wanted_;
 }
 
 // norm_ -> activated_.
@@ -147,9 +167,8 @@ void Decoder::AddBranch(const NormWeights& norm, int64_t count) {
 
 void Decoder::PostNormLayer(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
-  const int64_t count = rows.size();
-  std::copy_n(Data(x_), count * config_.hidden_size, Mutable(norm_));
-  Attend(layer, rows);
+  std::copy_n(Data(x_), rows.size() * config_.hidden_size, Mutable(norm_));
+  const int64_t count = Attend(layer, rows);
   Project(Data(attended_), count, w.o, LinearMode::kAdd, Mutable(x_));
   Norm(w.attention_norm, x_, count, x_);
   std::copy_n(Data(x_), count * config_.hidden_size, Mutable(norm_));
@@ -160,9 +179,8 @@ void Decoder::PostNormLayer(int64_t layer, const DecoderRows& rows) {
 
 void Decoder::SandwichLayer(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
-  const int64_t count = rows.size();
-  Norm(w.attention_norm, x_, count, norm_);
-  Attend(layer, rows);
+  Norm(w.attention_norm, x_, rows.size(), norm_);
+  const int64_t count = Attend(layer, rows);
   Project(Data(attended_), count, w.o, LinearMode::kStore, Mutable(branch_));
   AddBranch(w.attention_out_norm, count);
   Norm(w.mlp_norm, x_, count, norm_);
@@ -174,11 +192,10 @@ void Decoder::SandwichLayer(int64_t layer, const DecoderRows& rows) {
 // Pre-norm and both parallel forms: they differ in what the MLP sees.
 void Decoder::AddingLayer(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
-  const int64_t count = rows.size();
   const bool two_norms = config_.residual == layout::Residual::kParallel;
-  if (two_norms) Norm(w.mlp_norm, x_, count, other_norm_);
-  Norm(w.attention_norm, x_, count, norm_);
-  Attend(layer, rows);
+  if (two_norms) Norm(w.mlp_norm, x_, rows.size(), other_norm_);
+  Norm(w.attention_norm, x_, rows.size(), norm_);
+  const int64_t count = Attend(layer, rows);
   Project(Data(attended_), count, w.o, LinearMode::kAdd, Mutable(x_));
   if (two_norms) std::swap(norm_, other_norm_);
   if (config_.residual == layout::Residual::kPreNorm) Norm(w.mlp_norm, x_, count, norm_);
@@ -201,19 +218,14 @@ void Decoder::Layer(int64_t layer, const DecoderRows& rows) {
 
 const float* Decoder::Hidden(const DecoderRows& rows) {
   const int64_t wanted = static_cast<int64_t>(rows.wanted.size());
-  const int64_t hidden = config_.hidden_size;
   Reserve(rows.size());
   positions_ = 0;
   for (const CacheRow& row : rows.cache) positions_ = std::max(positions_, row.position + 1);
   Embed(rows);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) Layer(i, rows);
-  // Only the rows that are asked for go on, in norm_.
-  for (int64_t i = 0; i < wanted; ++i) {
-    std::copy_n(Data(x_) + rows.wanted[i] * hidden, hidden, Mutable(norm_) + i * hidden);
-  }
-  if (config_.final_norm) Norm(model_.final_norm(), norm_, wanted, norm_);
-  if (!model_.project_out().weight.defined()) return Data(norm_);
-  Project(Data(norm_), wanted, model_.project_out(), LinearMode::kStore, Mutable(out_));
+  if (config_.final_norm) Norm(model_.final_norm(), x_, wanted, x_);
+  if (!model_.project_out().weight.defined()) return Data(x_);
+  Project(Data(x_), wanted, model_.project_out(), LinearMode::kStore, Mutable(out_));
   return Data(out_);
 }
 

@@ -51,7 +51,8 @@ class Decoder {
   void PostNormLayer(int64_t layer, const DecoderRows& rows);
   void SandwichLayer(int64_t layer, const DecoderRows& rows);
   void AddBranch(const NormWeights& norm, int64_t count);
-  void Attend(int64_t layer, const DecoderRows& rows);
+  int64_t Attend(int64_t layer, const DecoderRows& rows);
+  const std::vector<CacheRow>& KeepWanted(const DecoderRows& rows);
   void Mlp(const LayerWeights& weights, int64_t count);
   // y = norm(x), rows of the model's width.
   void Norm(const NormWeights& weights, const at::Tensor& x, int64_t count, const at::Tensor& y);
@@ -62,6 +63,7 @@ class Decoder {
   KvCache cache_;
   int64_t reserved_ = 0;
   int64_t positions_ = 0;          // Highest position of the rows at hand, plus one.
+  std::vector<CacheRow> wanted_;   // Of the rows at hand.
   std::vector<float> low_, wide_;  // What an adapter's A and B give.
   at::Tensor x_, norm_, other_norm_, qkv_, attended_, branch_, mlp_in_, activated_, out_, logits_;
 };

@@ -170,14 +170,17 @@ int64_t KvCache::BlockBytes(const AttentionShape& shape, int64_t layers) {
   return 2 * layers * shape.kv_width() * kBlockTokens * static_cast<int64_t>(sizeof(float));
 }
 
-void KvCache::Attend(int64_t layer, const AttentionRule& rule, const RopeView& rope,
-                     const float* qkv, absl::Span<const CacheRow> rows, float* out) {
+int64_t KvCache::LayerOffset(int64_t layer) const {
   RETORT_CHECK(layer >= 0 && layer < layers_) << "layer " << layer << " of " << layers_;
-  float* const keys = keys_.get() + layer * blocks_ * BlockFloats();
-  float* const values = values_.get() + layer * blocks_ * BlockFloats();
+  return layer * blocks_ * BlockFloats();
+}
+
+void KvCache::Store(int64_t layer, const AttentionRule& rule, const RopeView& rope,
+                    const float* qkv, absl::Span<const CacheRow> rows) {
+  float* const keys = keys_.get() + LayerOffset(layer);
+  float* const values = values_.get() + LayerOffset(layer);
   const LayerView view{shape_, &rule, rope, keys, values};
   const int64_t dim = shape_.head_dim;
-  int64_t pairs = 0, longest = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
     const int64_t position = rows[r].position;
     const float* k = qkv + static_cast<int64_t>(r) * shape_.qkv_width() + shape_.q_width();
@@ -189,7 +192,16 @@ void KvCache::Attend(int64_t layer, const AttentionRule& rule, const RopeView& r
              keys + view.Cell(block, g) + at);
       std::copy(v + g * dim, v + (g + 1) * dim, values + view.Cell(block, g) + at * dim);
     }
-    const Visible visible = VisibleTo(rule, position);
+  }
+}
+
+void KvCache::Attend(int64_t layer, const AttentionRule& rule, const RopeView& rope,
+                     const float* qkv, absl::Span<const CacheRow> rows, float* out) const {
+  const LayerView view{shape_, &rule, rope, keys_.get() + LayerOffset(layer),
+                       values_.get() + LayerOffset(layer)};
+  int64_t pairs = 0, longest = 0;
+  for (const CacheRow& row : rows) {
+    const Visible visible = VisibleTo(rule, row.position);
     pairs += visible.blocks;
     longest = std::max(longest, visible.blocks);
   }
@@ -197,7 +209,7 @@ void KvCache::Attend(int64_t layer, const AttentionRule& rule, const RopeView& r
   const int64_t work = std::max<int64_t>(
       1, 2 * pairs * kBlockTokens * shape_.q_width() / std::max<int64_t>(1, items));
   at::parallel_for(0, items, std::max<int64_t>(1, kGrain / work), [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch(longest * kBlockTokens + dim);
+    std::vector<float> scratch(longest * kBlockTokens + shape_.head_dim);
     simd::Dispatch(QueryKernel{view, qkv, rows.data(), begin, end, scratch.data(),
                                scratch.data() + longest * kBlockTokens, out});
   });

@@ -27,12 +27,15 @@ class KvCache {
   // Memory is touched as blocks are first used. Throws std::bad_alloc.
   KvCache(const AttentionShape& shape, int64_t layers, int64_t blocks);
 
-  // For rows r of qkv [rows, qkv_width], before rotation: stores k and v at the row's position of
-  // `layer`, then attends from r to the keys that the rule lets it see (which may include positions
-  // stored by this call). Every earlier position that it sees must have been stored. out [rows,
-  // q_width].
+  // Stores k and v of rows r of qkv [rows, qkv_width], before rotation, at the row's position of
+  // `layer`.
+  void Store(int64_t layer, const AttentionRule& rule, const RopeView& rope, const float* qkv,
+             absl::Span<const CacheRow> rows);
+
+  // Attends from q of rows r of qkv [rows, qkv_width], before rotation, to the keys that the rule
+  // lets it see, all of which must have been stored. out [rows, q_width].
   void Attend(int64_t layer, const AttentionRule& rule, const RopeView& rope, const float* qkv,
-              absl::Span<const CacheRow> rows, float* out);
+              absl::Span<const CacheRow> rows, float* out) const;
 
   // All layers of one block.
   void CopyBlock(const BlockCopy& copy);
@@ -47,6 +50,7 @@ class KvCache {
   using Memory = std::unique_ptr<float[], Free>;
 
   static Memory Allocate(int64_t floats);
+  int64_t LayerOffset(int64_t layer) const;
   int64_t BlockFloats() const { return shape_.kv_width() * kBlockTokens; }
 
   AttentionShape shape_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/model/linear_panels.h"
+#include "common/model/linear_task.h"
 #include "common/model/simd.h"
 #include "common/tensor/aten.h"
 
@@ -52,72 +54,18 @@ RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, float* out) {
   simd::Store<16>(sums, out);
 }
 
-// Integer vectors of as many elements as a Float<kBytes> has.
-template <int kBytes>
-struct Bits;
-template <>
-struct Bits<16> {
-  typedef uint16_t Halves __attribute__((vector_size(8)));
-  typedef uint32_t Words __attribute__((vector_size(16)));
-};
-template <>
-struct Bits<32> {
-  typedef uint16_t Halves __attribute__((vector_size(16)));
-  typedef uint32_t Words __attribute__((vector_size(32)));
-};
-template <>
-struct Bits<64> {
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-  typedef uint32_t Words __attribute__((vector_size(64)));
-};
-
-struct Fp32 {
-  using Stored = float;
-  template <int kBytes>
-  static RETORT_INLINE void Load(const float* from, simd::Float<kBytes>& to) {
-    simd::Load<kBytes>(from, to);
-  }
-  static RETORT_INLINE float Widen(float value) { return value; }
-};
-
-struct Bf16 {
-  using Stored = uint16_t;
-  // The upper half of an fp32 number, `kBytes / 4` of them.
-  template <int kBytes>
-  static RETORT_INLINE void Load(const uint16_t* from, simd::Float<kBytes>& to) {
-    typename Bits<kBytes>::Halves halves;
-    std::memcpy(&halves, from, sizeof(halves));
-    const typename Bits<kBytes>::Words words =
-        __builtin_convertvector(halves, typename Bits<kBytes>::Words) << 16;
-    std::memcpy(&to, &words, kBytes);
-  }
-  static RETORT_INLINE float Widen(uint16_t value) {
-    const uint32_t bits = uint32_t{value} << 16;
-    float wide;
-    std::memcpy(&wide, &bits, sizeof(wide));
-    return wide;
-  }
-};
-
 template <typename Type>
-struct LinearKernel {
+struct DotKernel {
   using Stored = typename Type::Stored;
 
-  const float* x;
-  int64_t rows;
-  const Stored* weight;
-  int64_t inputs, outputs;
-  int64_t begin, end;  // Outputs to compute.
-  const float* bias;
-  bool add;
-  float* y;
+  const LinearTask<Type>& task;
 
   template <int kBytes>
   RETORT_INLINE void Run() const {
     const int64_t block =
-        std::max<int64_t>(4, kRowBytes / 4 / std::max<int64_t>(1, inputs) / 4 * 4);
-    for (int64_t first = 0; first < rows; first += block) {
-      const int64_t last = std::min(rows, first + block);
+        std::max<int64_t>(4, kRowBytes / 4 / std::max<int64_t>(1, task.inputs) / 4 * 4);
+    for (int64_t first = 0; first < task.rows; first += block) {
+      const int64_t last = std::min(task.rows, first + block);
       if (last - first == 1) {
         Stream<kBytes, 1>(first);
       } else if (last - first == 2) {
@@ -133,22 +81,23 @@ struct LinearKernel {
   // first-level cache has room to ask for.
   template <int kBytes, int kRows>
   RETORT_INLINE void Stream(int64_t r) const {
-    int64_t o = begin;
-    for (; o + kFold <= end; o += kFold) StreamOutputs<kBytes, kRows, kFold>(r, o);
-    for (; o < end; ++o) StreamOutputs<kBytes, kRows, 1>(r, o);
+    int64_t o = task.begin;
+    for (; o + kFold <= task.end; o += kFold) StreamOutputs<kBytes, kRows, kFold>(r, o);
+    for (; o < task.end; ++o) StreamOutputs<kBytes, kRows, 1>(r, o);
   }
 
   template <int kBytes, int kRows, int kOutputs>
   RETORT_INLINE void StreamOutputs(int64_t r, int64_t o) const {
     constexpr int kLanes = kBytes / 4;
     simd::Float<kBytes> sums[kFold][kRows];  // Unused ones are zero.
-    const float* const in = x + r * inputs;
+    const int64_t inputs = task.inputs;
+    const float* const in = task.x + r * inputs;
 #pragma GCC unroll 4
     for (int j = 0; j < kFold; ++j) {
 #pragma GCC unroll 2
       for (int i = 0; i < kRows; ++i) sums[j][i] = simd::Float<kBytes>{};
       if (j >= kOutputs) continue;
-      const Stored* const w = weight + (o + j) * inputs;
+      const Stored* const w = task.weight + (o + j) * inputs;
       int64_t k = 0;
       for (; k + kLanes <= inputs; k += kLanes) Step<kBytes, kRows, 1>(in + k, w + k, sums[j]);
       if (k < inputs) Tail<kBytes, kRows, 1>(in + k, w + k, inputs - k, sums[j]);
@@ -167,9 +116,9 @@ struct LinearKernel {
   template <int kBytes>
   RETORT_INLINE void Outputs(int64_t first, int64_t last) const {
     constexpr int kOutputs = kManyRows<kBytes>;
-    int64_t o = begin;
-    for (; o + kOutputs <= end; o += kOutputs) Rows<kBytes, kOutputs>(first, last, o);
-    for (; o < end; ++o) Rows<kBytes, 1>(first, last, o);
+    int64_t o = task.begin;
+    for (; o + kOutputs <= task.end; o += kOutputs) Rows<kBytes, kOutputs>(first, last, o);
+    for (; o < task.end; ++o) Rows<kBytes, 1>(first, last, o);
   }
 
   template <int kBytes, int kOutputs>
@@ -193,11 +142,10 @@ struct LinearKernel {
     const Stored* next;   // The line to ask for, of the first output.
     int64_t every, left;  // Steps between two lines; until the next.
 
-    RETORT_INLINE Ahead(const LinearKernel& kernel, const Stored* w, int64_t r, int64_t first,
-                        int64_t last) {
+    RETORT_INLINE Ahead(int64_t inputs, const Stored* w, int64_t r, int64_t first, int64_t last) {
       const int64_t tiles = std::max<int64_t>(1, (last - first) / 4);
-      const int64_t lines = (kernel.inputs + kLine - 1) / kLine;
-      next = w + kOutputs * kernel.inputs + (r - first) / 4 * lines / tiles * kLine;
+      const int64_t lines = (inputs + kLine - 1) / kLine;
+      next = w + kOutputs * inputs + (r - first) / 4 * lines / tiles * kLine;
       every = tiles * (kLine / kLanes);
       left = 1;
     }
@@ -211,9 +159,7 @@ struct LinearKernel {
     }
   };
 
-  // kRows x kOutputs results. Lane l of a result's accumulator sums the inputs l, l + lanes, ... in
-  // ascending order, the last vector padded with zeros; then the lanes are folded. That order is
-  // the same for every tile shape.
+  // kRows x kOutputs results, the last vector of inputs padded with zeros.
   template <int kBytes, int kRows, int kOutputs>
   RETORT_INLINE void Tile(int64_t r, int64_t o, int64_t first, int64_t last) const {
     constexpr int kLanes = kBytes / 4;
@@ -222,9 +168,10 @@ struct LinearKernel {
     simd::Float<kBytes> sums[kPadded];
 #pragma GCC unroll 16
     for (int i = 0; i < kPadded; ++i) sums[i] = simd::Float<kBytes>{};
-    const float* in = x + r * inputs;
-    const Stored* w = weight + o * inputs;
-    Ahead<kBytes, kOutputs> ahead(*this, w, r, first, last);
+    const int64_t inputs = task.inputs;
+    const float* in = task.x + r * inputs;
+    const Stored* w = task.weight + o * inputs;
+    Ahead<kBytes, kOutputs> ahead(inputs, w, r, first, last);
     int64_t k = 0;
     for (; k + kLanes <= inputs; k += kLanes) {
       if constexpr (kRows == 4) ahead.Step(inputs);
@@ -243,6 +190,7 @@ struct LinearKernel {
 
   template <int kBytes, int kRows, int kOutputs>
   RETORT_INLINE void Step(const float* in, const Stored* w, simd::Float<kBytes>* sums) const {
+    const int64_t inputs = task.inputs;
     simd::Float<kBytes> wide[kOutputs];
 #pragma GCC unroll 8
     for (int j = 0; j < kOutputs; ++j) Type::template Load<kBytes>(w + j * inputs, wide[j]);
@@ -261,6 +209,7 @@ struct LinearKernel {
   RETORT_INLINE void Tail(const float* in, const Stored* w, int64_t count,
                           simd::Float<kBytes>* sums) const {
     constexpr int kLanes = kBytes / 4;
+    const int64_t inputs = task.inputs;
     for (int j = 0; j < kOutputs; ++j) {
       float lanes[kLanes] = {};
       for (int64_t c = 0; c < count; ++c) lanes[c] = Type::Widen(w[j * inputs + c]);
@@ -277,9 +226,9 @@ struct LinearKernel {
   }
 
   RETORT_INLINE void Finish(float sum, int64_t r, int64_t o) const {
-    if (bias != nullptr) sum += bias[o];
-    float& out = y[r * outputs + o];
-    out = add ? out + sum : sum;
+    if (task.bias != nullptr) sum += task.bias[o];
+    float& out = task.y[r * task.outputs + o];
+    out = task.add ? out + sum : sum;
   }
 };
 
@@ -287,14 +236,24 @@ template <typename Type>
 void RunLinear(const float* x, int64_t rows, const WeightMatrix& weight, const float* bias,
                LinearMode mode, float* y) {
   const auto* const data = static_cast<const typename Type::Stored*>(weight.data);
-  // Whole tiles for each thread: 24 is a multiple of every tile's outputs.
-  const int64_t unit = rows <= 2 ? kFold : 24;
+  // Whole panels or tiles for each thread: 24 is a multiple of every tile's outputs.
+  const bool panels = PanelsPay(rows, weight.inputs);
+  const int64_t unit = panels ? kPanelOutputs : rows <= 2 ? kFold : 24;
   const int64_t units = (weight.outputs + unit - 1) / unit;
   const int64_t work = unit * rows * std::max<int64_t>(1, weight.inputs);
   at::parallel_for(0, units, std::max<int64_t>(1, kGrain / work), [&](int64_t begin, int64_t end) {
-    simd::Dispatch(LinearKernel<Type>{x, rows, data, weight.inputs, weight.outputs, begin * unit,
-                                      std::min(weight.outputs, end * unit), bias,
-                                      mode == LinearMode::kAdd, y});
+    LinearTask<Type> task{.x = x,
+                          .rows = rows,
+                          .weight = data,
+                          .inputs = weight.inputs,
+                          .outputs = weight.outputs,
+                          .begin = begin * unit,
+                          .end = std::min(weight.outputs, end * unit),
+                          .bias = bias,
+                          .add = mode == LinearMode::kAdd,
+                          .y = y};
+    if (panels) task.begin = MultiplyPanels(task);
+    simd::Dispatch(DotKernel<Type>{task});
   });
 }
 

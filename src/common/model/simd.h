@@ -1,14 +1,17 @@
 // Vectors of 4, 8 or 16 floats and the run-time choice between them. A kernel is a struct of
 // arguments with a template `Run<V>()`; Dispatch compiles it for baseline x86-64 (or any other
-// CPU), AVX2 and AVX-512 and calls the widest that the CPU has. Sums are taken in an order that
-// depends on the width only: equal bits on one kind of CPU.
+// CPU), AVX2 and AVX-512 and calls the widest that the CPU has, or that ATEN_CPU_CAPABILITY
+// (default, avx2 or avx512; LibTorch's kernels follow it too) leaves of it. Sums are taken in an
+// order that depends on the width only: equal bits on one kind of CPU.
 //
 // Everything that Run calls must be RETORT_INLINE, or it is compiled for the baseline and called
 // per vector; vectors are passed by reference, because by value their ABI depends on the
 // instruction set.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #define RETORT_INLINE inline __attribute__((always_inline))
@@ -281,7 +284,14 @@ __attribute__((target("avx2,fma"))) void RunAvx2(const Kernel& kernel) {
 
 enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
 
-inline InstructionSet DetectInstructionSet() {
+inline InstructionSet WidestWanted() {
+  const char* const wanted = std::getenv("ATEN_CPU_CAPABILITY");
+  if (wanted == nullptr) return InstructionSet::kAvx512;
+  if (std::strcmp(wanted, "default") == 0) return InstructionSet::kBaseline;
+  return std::strcmp(wanted, "avx2") == 0 ? InstructionSet::kAvx2 : InstructionSet::kAvx512;
+}
+
+inline InstructionSet WidestThere() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
@@ -294,7 +304,7 @@ inline InstructionSet DetectInstructionSet() {
 
 template <typename Kernel>
 void Dispatch(const Kernel& kernel) {
-  static const InstructionSet set = DetectInstructionSet();
+  static const InstructionSet set = std::min(WidestThere(), WidestWanted());
 #if defined(__x86_64__)
   if (set == InstructionSet::kAvx512) return RunAvx512(kernel);
   if (set == InstructionSet::kAvx2) return RunAvx2(kernel);

@@ -21,14 +21,15 @@ std::vector<int64_t> Ids(const layout::ModelConfig& config) {
   return ids;
 }
 
-// Hidden states of all positions, fed `piece` at a time.
-at::Tensor Decode(const Model& model, const std::vector<int64_t>& ids, int64_t piece) {
+// Hidden states of all positions, fed `piece` at a time, of which every `every`th is wanted.
+at::Tensor Decode(const Model& model, const std::vector<int64_t>& ids, int64_t piece,
+                  int64_t every = 1) {
   const c10::InferenceMode inference;
   BlockPool pool(4);
   Decoder decoder(model, pool.blocks());
   BlockSequence sequence = *BlockSequence::Open(&pool, kLength);
   const int64_t width = model.config().embedding_size();
-  at::Tensor all = at::empty({kLength, width});
+  at::Tensor all = at::zeros({kLength, width});
   while (sequence.length() < kLength) {
     const int64_t first = sequence.length();
     const int64_t count = std::min(piece, kLength - first);
@@ -36,10 +37,13 @@ at::Tensor Decode(const Model& model, const std::vector<int64_t>& ids, int64_t p
     DecoderRows rows;
     for (int64_t i = 0; i < count; ++i) {
       rows.Add(ids[first + i], first + i, sequence);
-      rows.wanted.push_back(i);
+      if ((first + i) % every == 0) rows.wanted.push_back(i);
     }
     const float* hidden = decoder.Hidden(rows);
-    std::copy_n(hidden, count * width, all.mutable_data_ptr<float>() + first * width);
+    for (const int64_t row : rows.wanted) {
+      std::copy_n(hidden, width, all.mutable_data_ptr<float>() + (first + row) * width);
+      hidden += width;
+    }
   }
   return all;
 }
@@ -58,6 +62,21 @@ TEST(DecoderTest, EveryFamily_AnyFeeding_EqualBitsAndThePacked) {
   for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
     const layout::ModelConfig config = tiny::ConfigOf(family);
     ExpectEqualsPacked(Model(config, tiny::RandomArena(config, false)), family.name);
+  }
+}
+
+// Pieces of 5 of which every 9th row is wanted: some want none.
+TEST(DecoderTest, EveryFamily_SomeRowsWanted_TheirBitsAreTheSame) {
+  for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    const Model model(config, tiny::RandomArena(config, false));
+    const std::vector<int64_t> ids = Ids(config);
+    const at::Tensor all = Decode(model, ids, 5);
+    const at::Tensor some = Decode(model, ids, 5, 9);
+    for (int64_t i = 0; i < kLength; ++i) {
+      EXPECT_TRUE(at::equal(some[i], i % 9 == 0 ? all[i] : at::zeros_like(all[i])))
+          << family.name << ", position " << i;
+    }
   }
 }
 

@@ -65,8 +65,9 @@ struct Fed {
     for (int64_t i = 0; i < tokens; ++i) {
       rows.push_back({first + i, sequence.blocks().data()});
     }
-    cache->Attend(0, c.rule, problem.angles.view(),
-                  problem.qkv.const_data_ptr<float>() + first * c.shape.qkv_width(), rows,
+    const float* const qkv = problem.qkv.const_data_ptr<float>() + first * c.shape.qkv_width();
+    cache->Store(0, c.rule, problem.angles.view(), qkv, rows);
+    cache->Attend(0, c.rule, problem.angles.view(), qkv, rows,
                   out.mutable_data_ptr<float>() + first * c.shape.q_width());
   }
 };
@@ -146,12 +147,10 @@ TEST(KvCacheTest, CopyBlock_EveryLayer_IsCopied) {
   KvCache cache(c.shape, 3, 2);
   const int32_t source = 0, target = 1;
   std::vector<CacheRow> rows;
-  for (int64_t i = 0; i + 1 < c.length; ++i) rows.push_back({i, &source});
-  at::Tensor scratch = at::empty({c.length, c.shape.q_width()});
+  for (int64_t i = 0; i < c.length; ++i) rows.push_back({i, &source});
   for (int64_t layer = 0; layer < 3; ++layer) {
     const at::Tensor qkv = problem.qkv * static_cast<double>(layer + 1);
-    cache.Attend(layer, c.rule, problem.angles.view(), qkv.const_data_ptr<float>(), rows,
-                 scratch.mutable_data_ptr<float>());
+    cache.Store(layer, c.rule, problem.angles.view(), qkv.const_data_ptr<float>(), rows);
   }
   cache.CopyBlock({source, target});
   for (int64_t layer = 0; layer < 3; ++layer) {

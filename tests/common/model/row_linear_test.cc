@@ -14,9 +14,10 @@ struct Shape {
   int64_t inputs, outputs;
 };
 
-// Whole vectors and tails, fewer outputs than a tile, more rows than one block of the cache.
-const Shape kShapes[] = {{1, 1},   {3, 5},     {8, 8},    {40, 24},
-                         {67, 29}, {320, 100}, {864, 50}, {3080, 7}};
+// Whole vectors and tails, fewer outputs than a tile, more rows than one block of the cache; panels
+// (linear_panels.h) with and without outputs left over, and more inputs than 64 rows pay for.
+const Shape kShapes[] = {{1, 1},    {3, 5},     {8, 8},    {40, 24},  {67, 29}, {16, 64},
+                         {128, 70}, {320, 100}, {512, 32}, {864, 50}, {3080, 7}};
 
 at::Tensor Apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   at::Tensor y = at::full({x.size(0), weight.size(0)}, NAN);
@@ -61,28 +62,38 @@ TEST(RowLinearTest, EveryRowCount_BitsOfARowAreItsOwn) {
 }
 
 TEST(RowLinearTest, EveryThreadCount_SameBits) {
-  const at::Tensor x = at::randn({5, 320}), w = at::randn({1000, 320});
-  at::Tensor want;
-  for (const int threads : {1, 2, 3, 5}) {
-    const tensor::ThreadCount count(threads);
-    const at::Tensor got = Apply(x, w, {});
-    if (!want.defined()) want = got;
-    EXPECT_TRUE(SameBits(got, want)) << threads;
+  const at::Tensor w = at::randn({1000, 320});
+  for (const int64_t rows : {5, 50}) {
+    const at::Tensor x = at::randn({rows, 320});
+    at::Tensor want;
+    for (const int threads : {1, 2, 3, 5}) {
+      const tensor::ThreadCount count(threads);
+      const at::Tensor got = Apply(x, w, {});
+      if (!want.defined()) want = got;
+      EXPECT_TRUE(SameBits(got, want)) << threads << " threads, " << rows << " rows";
+    }
   }
 }
 
 TEST(RowLinearTest, Bf16Weights_EqualTheirWideningBitForBit) {
-  const at::Tensor x = at::randn({7, 75}), w = at::randn({33, 75}).to(at::kBFloat16);
-  EXPECT_TRUE(SameBits(Apply(x, w, {}), Apply(x, w.to(at::kFloat), {})));
+  for (const int64_t inputs : {75, 80}) {
+    for (const int64_t rows : {7, 37}) {
+      const at::Tensor x = at::randn({rows, inputs});
+      const at::Tensor w = at::randn({33, inputs}).to(at::kBFloat16);
+      EXPECT_TRUE(SameBits(Apply(x, w, {}), Apply(x, w.to(at::kFloat), {}))) << inputs;
+    }
+  }
 }
 
 TEST(RowLinearTest, Add_IsTheSumOfBoth) {
-  const at::Tensor x = at::randn({3, 20}), w = at::randn({11, 20}), bias = at::randn({11});
-  const at::Tensor before = at::randn({3, 11});
-  const at::Tensor y = before.clone();
-  RowLinear(x.const_data_ptr<float>(), 3, MatrixOf(w), bias.const_data_ptr<float>(),
-            LinearMode::kAdd, y.mutable_data_ptr<float>());
-  EXPECT_TRUE(SameBits(y, before + Apply(x, w, bias)));
+  for (const int64_t rows : {3, 40}) {
+    const at::Tensor x = at::randn({rows, 48}), w = at::randn({35, 48}), bias = at::randn({35});
+    const at::Tensor before = at::randn({rows, 35});
+    const at::Tensor y = before.clone();
+    RowLinear(x.const_data_ptr<float>(), rows, MatrixOf(w), bias.const_data_ptr<float>(),
+              LinearMode::kAdd, y.mutable_data_ptr<float>());
+    EXPECT_TRUE(SameBits(y, before + Apply(x, w, bias))) << rows;
+  }
 }
 
 TEST(RowLinearTest, OutputRange_IsThosePartsOfTheRows) {
