@@ -15,9 +15,11 @@ namespace {
 constexpr int64_t kGrain = int64_t{1} << 17;
 // Bytes of x that stay in the second-level cache while all outputs pass over them.
 constexpr int64_t kRowBytes = 192 << 10;
-// Outputs of a tile of four rows: as many as the instruction set has registers for their sums.
+// The largest tile: as many sums as the instruction set has registers for.
 template <int kBytes>
-inline constexpr int kManyRows = kBytes == 64 ? 6 : 3;
+inline constexpr int kTileRows = kBytes == 64 ? 6 : 4;
+template <int kBytes>
+inline constexpr int kTileOutputs = kBytes == 64 ? 4 : 3;
 // Sums are folded four at a time.
 constexpr int kFold = 4;
 
@@ -39,7 +41,7 @@ RETORT_INLINE void Narrow(const simd::Float<kBytes>& v, Quad& out) {
 
 // The lane sums of four vectors, each halves first: what four simd::Sum give.
 template <int kBytes>
-RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, float* out) {
+RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, Quad& out) {
   Quad a, b, c, d;
   Narrow<kBytes>(v[0], a);
   Narrow<kBytes>(v[1], b);
@@ -49,9 +51,7 @@ RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, float* out) {
       __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
   const Quad cd =
       __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
-  const Quad sums =
-      __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
-  simd::Store<16>(sums, out);
+  out = __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
 template <typename Type>
@@ -105,9 +105,9 @@ struct DotKernel {
 #pragma GCC unroll 2
     for (int i = 0; i < kRows; ++i) {
       const simd::Float<kBytes> row[kFold] = {sums[0][i], sums[1][i], sums[2][i], sums[3][i]};
-      float folded[kFold];
+      Quad folded;
       FoldFour<kBytes>(row, folded);
-      for (int j = 0; j < kOutputs; ++j) Finish(folded[j], r + i, o + j);
+      Finish<kOutputs>(folded, r + i, o);
     }
   }
 
@@ -115,7 +115,7 @@ struct DotKernel {
   // cache while the rows pass over it.
   template <int kBytes>
   RETORT_INLINE void Outputs(int64_t first, int64_t last) const {
-    constexpr int kOutputs = kManyRows<kBytes>;
+    constexpr int kOutputs = kTileOutputs<kBytes>;
     int64_t o = task.begin;
     for (; o + kOutputs <= task.end; o += kOutputs) Rows<kBytes, kOutputs>(first, last, o);
     for (; o < task.end; ++o) Rows<kBytes, 1>(first, last, o);
@@ -124,6 +124,9 @@ struct DotKernel {
   template <int kBytes, int kOutputs>
   RETORT_INLINE void Rows(int64_t first, int64_t last, int64_t o) const {
     int64_t r = first;
+    for (; r + kTileRows<kBytes> <= last; r += kTileRows<kBytes>) {
+      Tile<kBytes, kTileRows<kBytes>, kOutputs>(r, o, first, last);
+    }
     for (; r + 4 <= last; r += 4) Tile<kBytes, 4, kOutputs>(r, o, first, last);
     if (r + 2 <= last) {
       Tile<kBytes, 2, kOutputs>(r, o, first, last);
@@ -133,7 +136,7 @@ struct DotKernel {
   }
 
   // Asks for the next outputs' weights, into the second-level cache, while the rows pass over
-  // these: each tile of four rows asks for its share of them, evenly over its inputs, or the
+  // these: each of the larger tiles asks for its share of them, evenly over its inputs, or the
   // requests of the first would wait for each other. Beyond the matrix it has no effect.
   template <int kBytes, int kOutputs>
   struct Ahead {
@@ -143,9 +146,10 @@ struct DotKernel {
     int64_t every, left;  // Steps between two lines; until the next.
 
     RETORT_INLINE Ahead(int64_t inputs, const Stored* w, int64_t r, int64_t first, int64_t last) {
-      const int64_t tiles = std::max<int64_t>(1, (last - first) / 4);
+      constexpr int64_t kRows = kTileRows<kBytes>;
+      const int64_t tiles = (last - first + kRows - 1) / kRows;
       const int64_t lines = (inputs + kLine - 1) / kLine;
-      next = w + kOutputs * inputs + (r - first) / 4 * lines / tiles * kLine;
+      next = w + kOutputs * inputs + (r - first) / kRows * lines / tiles * kLine;
       every = tiles * (kLine / kLanes);
       left = 1;
     }
@@ -166,7 +170,7 @@ struct DotKernel {
     constexpr int kSums = kRows * kOutputs;
     constexpr int kPadded = (kSums + kFold - 1) / kFold * kFold;
     simd::Float<kBytes> sums[kPadded];
-#pragma GCC unroll 16
+#pragma GCC unroll 24
     for (int i = 0; i < kPadded; ++i) sums[i] = simd::Float<kBytes>{};
     const int64_t inputs = task.inputs;
     const float* in = task.x + r * inputs;
@@ -174,17 +178,24 @@ struct DotKernel {
     Ahead<kBytes, kOutputs> ahead(inputs, w, r, first, last);
     int64_t k = 0;
     for (; k + kLanes <= inputs; k += kLanes) {
-      if constexpr (kRows == 4) ahead.Step(inputs);
+      if constexpr (kRows >= 4) ahead.Step(inputs);
       Step<kBytes, kRows, kOutputs>(in + k, w + k, sums);
     }
     if (k < inputs) Tail<kBytes, kRows, kOutputs>(in + k, w + k, inputs - k, sums);
-    float folded[kPadded];
-#pragma GCC unroll 4
-    for (int i = 0; i < kPadded; i += kFold) FoldFour<kBytes>(sums + i, folded + i);
-#pragma GCC unroll 4
+    Quad folded[kPadded / kFold];
+#pragma GCC unroll 6
+    for (int i = 0; i < kPadded / kFold; ++i) FoldFour<kBytes>(sums + i * kFold, folded[i]);
+#pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 8
-      for (int j = 0; j < kOutputs; ++j) Finish(folded[i * kOutputs + j], r + i, o + j);
+      if constexpr (kOutputs == kFold) {
+        Finish<kOutputs>(folded[i], r + i, o);
+      } else {
+#pragma GCC unroll 4
+        for (int j = 0; j < kOutputs; ++j) {
+          const int at = i * kOutputs + j;
+          FinishOne(folded[at / kFold][at % kFold], r + i, o + j);
+        }
+      }
     }
   }
 
@@ -194,7 +205,7 @@ struct DotKernel {
     simd::Float<kBytes> wide[kOutputs];
 #pragma GCC unroll 8
     for (int j = 0; j < kOutputs; ++j) Type::template Load<kBytes>(w + j * inputs, wide[j]);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
       simd::Float<kBytes> row;
       simd::Load<kBytes>(in + i * inputs, row);
@@ -225,7 +236,27 @@ struct DotKernel {
     }
   }
 
-  RETORT_INLINE void Finish(float sum, int64_t r, int64_t o) const {
+  // The first kOutputs of four sums.
+  template <int kOutputs>
+  RETORT_INLINE void Finish(Quad& sums, int64_t r, int64_t o) const {
+    if constexpr (kOutputs < kFold) {
+      for (int j = 0; j < kOutputs; ++j) FinishOne(sums[j], r, o + j);
+      return;
+    }
+    Quad other;
+    if (task.bias != nullptr) {
+      simd::Load<16>(task.bias + o, other);
+      sums += other;
+    }
+    float* const to = task.y + r * task.outputs + o;
+    if (task.add) {
+      simd::Load<16>(to, other);
+      sums = other + sums;
+    }
+    simd::Store<16>(sums, to);
+  }
+
+  RETORT_INLINE void FinishOne(float sum, int64_t r, int64_t o) const {
     if (task.bias != nullptr) sum += task.bias[o];
     float& out = task.y[r * task.outputs + o];
     out = task.add ? out + sum : sum;
