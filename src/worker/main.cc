@@ -181,6 +181,7 @@ absl::Status RunWorker(const WorkerFlags& flags, int* exit_code) {
 }
 
 int Main(int argc, char** argv) {
+  rpc::IdentifyBuild(rpc::kSourceDigest);
   CLI::App app("retort-worker: every role of a Retort run but the driver. `retort run` starts it.");
   app.set_version_flag("--version", std::string(rpc::BuildVersion()));
   SetUpCommandLine(argv[0], app);

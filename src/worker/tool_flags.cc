@@ -121,10 +121,13 @@ void AddOutput(CLI::App& command, OutputOptions& options, const char* dtype) {
   command.add_option("--dtype", options.dtype, dtype)
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
   command
-      .add_option("--shard-size", options.shard_bytes,
-                  "Largest weight file, such as 5GB (default: one file)")
+      .add_option(
+          "--shard-size", options.shard_bytes,
+          "Largest weight file, such as 5GB (default: one file); a larger tensor has its own")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->check(CLI::PositiveNumber);
+      ->check([](const std::string& bytes) {
+        return bytes == "0" ? "is 0; expected a size such as 5GB" : "";
+      });
   command
       .add_option("--config-style", "v4 or v5: keys of that Transformers only (default: of both)")
       ->check(CLI::IsMember({"v4", "v5"}))

@@ -17,6 +17,7 @@ namespace retort {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 using ::testing::StartsWith;
 
 struct Result {
@@ -69,6 +70,13 @@ class CommandLineToolsTest : public testing::Test {
 
   const std::string model_ = WriteDigitModel("command_line_tools_test", 64);
 };
+
+// A driver refuses workers of other sources by this line.
+TEST_F(CommandLineToolsTest, Version_IsOneBuildOfBothPrograms) {
+  const std::string version = Output("$R --version");
+  EXPECT_THAT(version, MatchesRegex("retort [0-9.]+ \\(build [0-9a-f]{12}\\)\n"));
+  EXPECT_EQ(Output("$R-worker --version"), version);
+}
 
 TEST_F(CommandLineToolsTest, Generate_Flags_ReachTheSampler) {
   const std::string greedy = Output("$R generate --model $M --prompt 314 --temperature 0");
@@ -130,7 +138,7 @@ TEST_F(CommandLineToolsTest, ModelFolders_MadeConvertedDescribed) {
   EXPECT_TRUE(info["weights"]["tensors"].contains("BF16"));
   EXPECT_EQ(info["tokenizer_vocab_size"], 11);
   EXPECT_EQ(info["chat_template"], true);
-  Refused("$R model convert $M $N", ".new: is not empty");
+  Refused("$R model convert $M $N", ".new is not empty");
   Output("rm -r $N; $R model convert $M $N --dtype float16 --shard-size 10kB --config-style v5");
   const Json converted = Object("$R model info $N --json");
   EXPECT_GT(converted["weights"]["files"], 1);
@@ -161,6 +169,7 @@ TEST_F(CommandLineToolsTest, BadCommandLines_OneLineThatNamesTheWord) {
   Refused("$R model convert $M", "output is required");
   Refused("$R model convert $M $N --dtype int8", "--dtype");
   Refused("$R model convert $M $N --shard-size 5parsec", "--shard-size");
+  Refused("$R model convert $M $N --shard-size 0", "is 0; expected a size such as 5GB");
   Refused("$R model init --output $N", "--config is required");
 }
 
@@ -177,6 +186,7 @@ TEST_F(CommandLineToolsTest, BadTexts_NameTheByte) {
 
 TEST_F(CommandLineToolsTest, BadFolders_NameFileAndField) {
   Refused("$R generate --model $M.nowhere --prompt 1", ".nowhere/config.json");
+  Refused("mkdir $N; ln -s $M $N/model; $R generate --model $N --prompt 1", ".new/model is; did");
   Refused("$R generate --model $M --adapter $M --prompt 1", "adapter_config.json");
   Refused("printf '{\"top_k\": -1}' > $M/generation_config.json; $R generate --model $M --prompt 1",
           "generation_config.json: top_k");

@@ -69,6 +69,15 @@ void PlanWork(const v1::JobSpec& spec, Plan* plan) {
   plan->bundles_per_step = (plan->slots_per_step + bundle - 1) / bundle;
 }
 
+void PlanRewards(const v1::JobSpec& spec, Plan* plan) {
+  const auto* const kind = v1::RewardSpec::descriptor()->FindOneofByName("kind");
+  for (const v1::RewardSpec& reward : spec.rewards()) {
+    const auto* const field = reward.GetReflection()->GetOneofFieldDescriptor(reward, kind);
+    plan->rewards.push_back(
+        absl::StrCat(field == nullptr ? "none" : field->name(), " x ", reward.weight()));
+  }
+}
+
 void PlanImportanceSampling(const v1::JobSpec& spec, Plan* plan) {
   if (!IsPpo(spec)) return;
   const bool truncated = spec.rollout().top_k() > 0 || spec.rollout().top_p() < 1;
@@ -139,6 +148,7 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec, const FieldPositions& pos
   Plan plan;
   plan.cores = host.cores;
   PlanWork(spec, &plan);
+  PlanRewards(spec, &plan);
   PlanImportanceSampling(spec, &plan);
   RETORT_ASSIGN_OR_RETURN(const PlannedModels models, PlanModels(spec, positions, &plan.notes));
   PlanParameters(models, &plan);

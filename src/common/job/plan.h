@@ -56,6 +56,8 @@ struct Plan {
   int64_t eval_bundles = 0;      // EVAL bundles of one evaluation.
   int64_t evaluations = 0;       // Versions evaluated over the whole run.
 
+  std::vector<std::string> rewards;  // "exact_match x 1": kind and weight, in the job's order.
+
   int lag = 0;
   bool importance_sampling = false;  // The policy loss is weighted by old / behaviour probability.
   int ring_slots = 0;                // lag + 2; 0 where no role maps the policy's weights.

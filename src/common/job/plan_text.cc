@@ -80,6 +80,7 @@ std::string Describe(const Plan& plan) {
   Line("steps", StepText(plan), &out);
   Line("data", DataText(plan), &out);
   if (plan.bundles_per_step > 0) Line("rollouts", RolloutText(plan), &out);
+  if (!plan.rewards.empty()) Line("rewards", absl::StrJoin(plan.rewards, ", "), &out);
   Line("evaluations", EvaluationText(plan), &out);
   Line("model", absl::StrCat(plan.parameters, " parameters"), &out);
   Line("trained", TrainedText(plan), &out);

@@ -1,6 +1,7 @@
 #include "common/layout/model_config.h"
 
 #include <cmath>
+#include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -84,7 +85,17 @@ void Erase(absl::Span<const char* const> keys, Json* json) {
   for (const char* key : keys) json->erase(key);
 }
 
+// A run folder is easily taken for the model in it.
+absl::Status CheckNotAbove(const std::string& path) {
+  const std::filesystem::path file(path);
+  const std::filesystem::path inner = file.parent_path() / "model";
+  if (FileExists(path) || !FileExists((inner / file.filename()).string())) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(file.parent_path().string(), " is no model folder, but ",
+                                          inner.string(), " is; did you mean that?"));
+}
+
 absl::StatusOr<Json> ReadObject(const std::string& path) {
+  RETORT_RETURN_IF_ERROR(CheckNotAbove(path));
   RETORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
   RETORT_ASSIGN_OR_RETURN(Json json, ParseJson(text, path));
   if (!json.is_object()) {

@@ -10,7 +10,8 @@ absl::Status Authenticate(const grpc::ServerContextBase& context, const TokenVer
     return absl::OkStatus();
   }
   return absl::UnauthenticatedError(
-      "a valid access token is required (metadata retort-token); pass the driver's --token-file");
+      "a valid access token is required (metadata retort-token): what the server's --token-file "
+      "holds");
 }
 
 }  // namespace retort::rpc

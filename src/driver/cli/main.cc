@@ -134,6 +134,7 @@ bool NamesWorkerTool(absl::Span<const std::string> words) {
 }
 
 int Main(int argc, char** argv) {
+  rpc::IdentifyBuild(rpc::kSourceDigest);
   InitLogging("retort", LogLevel::kWarning);
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (NamesWorkerTool(words)) return Fail(ExecWorkerTool(words));

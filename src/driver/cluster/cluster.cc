@@ -78,9 +78,9 @@ absl::StatusOr<WorkerId> Cluster::AssignByRank(const v1::Hello& hello) const {
 
 absl::StatusOr<WorkerId> Cluster::Assign(const v1::Hello& hello) const {
   if (hello.build() != options_.build) {
-    return absl::FailedPreconditionError(absl::StrCat("the worker is ", hello.build(),
-                                                      ", the driver is ", options_.build,
-                                                      "; run one build of both"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the worker is ", hello.build(), ", the driver is ", options_.build,
+                     "; build both programs again, or run those of one build"));
   }
   if (hello.role() == v1::ROLE_UNSPECIFIED) return AssignByRank(hello);
   const WorkerId worker{hello.role(), hello.index()};

@@ -108,7 +108,8 @@ absl::StatusOr<std::vector<int64_t>> RequestReader::ReadPrompt(const v1::Prompt&
 
 absl::StatusOr<const text::ChatTemplate*> RequestReader::Template() const {
   if (model_.chat_template.ok()) return model_.chat_template->get();
-  return WithContext(model_.chat_template.status(), "prompt.chat");
+  return absl::InvalidArgumentError(
+      absl::StrCat("prompt.chat: ", model_.chat_template.status().message()));
 }
 
 // Every message; the assistant's tokens are scored.

@@ -65,7 +65,7 @@ absl::StatusOr<std::string> NewFolder(const std::string& path) {
   const absl::StatusOr<std::vector<std::string>> names = ListDirectory(folder.string());
   if (names.ok() && names->empty()) return folder.string();
   return absl::InvalidArgumentError(
-      absl::StrCat(path, ": ", names.ok() ? "is not empty" : "is not a folder",
+      absl::StrCat(path, names.ok() ? " is not empty" : " is not a folder",
                    "; expected a folder that does not exist yet or is empty"));
 }
 

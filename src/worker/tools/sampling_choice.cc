@@ -39,7 +39,12 @@ absl::StatusOr<model::SamplingOptions> ChooseSampling(const SamplingChoice& choi
                                                    "; expected 1 to ", room,
                                                    ", what the prompt leaves of the context"));
   }
-  sampling.greedy = choice.temperature.value_or(defaults.temperature) == 0;
+  const double temperature = choice.temperature.value_or(defaults.temperature);
+  sampling.greedy = temperature == 0;
+  if (!sampling.greedy && !model::ValidateScale("temperature", temperature).ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "temperature is ", temperature, "; expected 0 (greedy) or a number from 1e-6 to 1e6"));
+  }
   sampling.filter = FilterOf(choice, defaults, sampling.max_new_tokens);
   if (!choice.ignore_eos) {
     sampling.eos_ids = data::StopIdsOf(config, *model.tokenizer);

@@ -92,8 +92,9 @@ TEST_F(PlanTest, Describe_Plan_ShowsRolesBytesAndNotes) {
        {"sort (ppo)\n", "  steps         60, each 8 prompts, 16 samples, 4 optimizer updates\n",
         "20 rows, 24 passes; longest prompt 6 tokens, longest sequence 10 of 64",
         "1 bundle a step; step k uses policy version max(0, k - 1); importance sampling applied",
-        "4 of 20 rows in 1 bundle", "3 versions x ", "  rollout            5         1", "KV cache",
-        "moments", "on 4 cores", "notes\n  - ", "oversubscribed: 7 threads on 4 cores"}) {
+        "  rewards       exact_match x 1, length x 0.5\n", "4 of 20 rows in 1 bundle",
+        "3 versions x ", "  rollout            5         1", "KV cache", "moments", "on 4 cores",
+        "notes\n  - ", "oversubscribed: 7 threads on 4 cores"}) {
     EXPECT_THAT(text, HasSubstr(want)) << text;
   }
 }

@@ -221,7 +221,8 @@ TEST_F(GenerateCommandTest, BadOptions_SayWhich) {
     const char* want;
   };
   const Case cases[] = {
-      {[](auto* o) { o->draw.choice.temperature = -1; }, "temperature is -1"},
+      {[](auto* o) { o->draw.choice.temperature = -1; },
+       "temperature is -1; expected 0 (greedy) or"},
       {[](auto* o) { o->draw.choice.top_p = 0; }, "top_p is 0"},
       {[](auto* o) { o->draw.choice.min_p = 2; }, "min_p is 2"},
       {[](auto* o) { o->draw.choice.repetition_penalty = 0; }, "repetition_penalty is 0"},
