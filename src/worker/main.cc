@@ -228,6 +228,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   retort::FillStandardDescriptors();
+  retort::IgnoreFileSizeSignal();
   try {
     return retort::worker::Main(argc, argv);
   } catch (const std::exception& error) {  // A bug: rooms catch what their libraries throw.

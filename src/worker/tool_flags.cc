@@ -16,7 +16,7 @@ namespace {
 void AddThreads(CLI::App& command, ToolFlags& flags) {
   command
       .add_option("--threads", flags.threads,
-                  "CPU threads (default: one for each core, or OMP_NUM_THREADS)")
+                  "CPU threads (default: one for each core, fewer with OMP_NUM_THREADS)")
       ->check(CLI::Range(1, 1024));
 }
 

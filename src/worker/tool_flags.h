@@ -22,7 +22,7 @@ struct ToolFlags {
   ConvertOptions convert;
   MergeOptions merge;
   ServeOptions serve;
-  int threads = 0;  // 0: what OpenMP takes, the cores of this process unless OMP_NUM_THREADS says.
+  int threads = 0;  // 0: LibTorch's choice, one for each core; fewer with OMP_NUM_THREADS.
 };
 
 void AddToolCommands(CLI::App& app, ToolFlags& flags);

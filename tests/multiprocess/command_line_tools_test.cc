@@ -16,6 +16,7 @@
 namespace retort {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::StartsWith;
@@ -70,6 +71,13 @@ class CommandLineToolsTest : public testing::Test {
 
   const std::string model_ = WriteDigitModel("command_line_tools_test", 64);
 };
+
+// A file-size limit is a full disk: told, and cleaned up.
+TEST_F(CommandLineToolsTest, Convert_FileSizeLimit_OneLineAndNothingLeft) {
+  const Result result =
+      Run("(ulimit -f 4; $R model convert $M $N 2>&1); echo code=$?; ls -d $N* 2>/dev/null");
+  EXPECT_THAT(result.out, EndsWith("File too large\ncode=1\n"));
+}
 
 // A driver refuses workers of other sources by this line.
 TEST_F(CommandLineToolsTest, Version_IsOneBuildOfBothPrograms) {
@@ -139,6 +147,7 @@ TEST_F(CommandLineToolsTest, ModelFolders_MadeConvertedDescribed) {
   EXPECT_EQ(info["tokenizer_vocab_size"], 11);
   EXPECT_EQ(info["chat_template"], true);
   Refused("$R model convert $M $N", ".new is not empty");
+  Refused("rm -r $N; ln -s $M $N; $R model convert $M $N", ".new is a link");
   Output("rm -r $N; $R model convert $M $N --dtype float16 --shard-size 10kB --config-style v5");
   const Json converted = Object("$R model info $N --json");
   EXPECT_GT(converted["weights"]["files"], 1);

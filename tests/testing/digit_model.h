@@ -48,6 +48,14 @@ inline std::string WriteDigitModel(const std::string& name, int64_t context) {
   return folder;
 }
 
+// Finite weights whose logits are not: writes them into such a folder.
+inline void WriteOverflowingHead(const std::string& folder) {
+  const layout::ModelConfig config = DigitConfig(32);
+  const tensor::ParameterArena arena = tiny::RandomArena(config, false);
+  arena.View(*arena.layout().Find("lm_head.weight")).fill_(3e38f);
+  EXPECT_TRUE(tensor::WriteModelWeights(folder, arena).ok());
+}
+
 // A PEFT folder with a LoRA adapter for it that changes every linear layer.
 inline std::string WriteDigitAdapter(const std::string& name, int64_t context) {
   const std::string folder = absl::StrCat(testing::TempDir(), "/", name, ".", getpid());

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -52,6 +53,8 @@ void FillStandardDescriptors() {
     RETORT_CHECK(filled == fd) << "descriptor " << fd << " became " << filled;
   }
 }
+
+void IgnoreFileSizeSignal() { signal(SIGXFSZ, SIG_IGN); }
 
 std::string ParseErrorLine(const CLI::App& app, const CLI::Error& error) {
   const CLI::App* command = &app;

@@ -11,6 +11,10 @@ namespace retort {
 // Fills those with /dev/null, opened so that using them fails as before. Call it first in main.
 void FillStandardDescriptors();
 
+// A file that grows beyond the process's limit (ulimit -f) is then an error of the write, which is
+// told and cleaned up as a full disk is, and no signal that kills. Child processes inherit it.
+void IgnoreFileSizeSignal();
+
 // "retort: --modl is no option of retort generate; see retort generate --help". `app` is the one
 // that parsed; a word that it does not know is named before anything that is missing.
 std::string ParseErrorLine(const CLI::App& app, const CLI::Error& error);

@@ -38,6 +38,7 @@ absl::Status ErrnoError(int error_number, absl::string_view what) {
       return absl::PermissionDeniedError(message);
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
     case EMFILE:
     case ENOMEM:
       return absl::ResourceExhaustedError(message);

@@ -139,6 +139,8 @@ int64_t Decoder::Attend(int64_t layer, const DecoderRows& rows) {
 const std::vector<CacheRow>& Decoder::KeepWanted(const DecoderRows& rows) {
   wanted_.clear();
   for (const int64_t row : rows.wanted) wanted_.push_back(rows.cache[row]);
+  RETORT_CHECK(std::is_sorted(rows.wanted.begin(), rows.wanted.end(), std::less_equal<>()))
+      << "rows are wanted out of order";
   if (wanted_.size() == rows.cache.size()) return wanted_;
   for (const at::Tensor* t : {&x_, &norm_, &other_norm_, &qkv_}) {
     const int64_t width = t->size(1);

@@ -1,23 +1,23 @@
 #include "common/model/linear_panels.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "common/base/check.h"
 #include "common/tensor/aten.h"
 
 namespace retort::model {
 namespace {
 
-// Measured with bench/linear_bench.cc.
+// From where on panels are faster, measured with bench/linear_bench.cc. Narrower vectors have fewer
+// lanes to add, and dot products of the baseline gain nothing.
 constexpr int64_t kFewestRows = 24;
+constexpr int64_t kInputsPerRow = 4;
 constexpr int64_t kMostInputs = 1024;  // A panel of 128 KiB stays in the second-level cache.
-constexpr int64_t kInputsPerRow = 8;
+constexpr int64_t kMostInputsOfAvx2 = 128;
 
-typedef float Quad __attribute__((vector_size(16)));
-
-// Rows of a tile: with two vectors of outputs each, as many sums as leave registers for the rest.
+// Rows of a tile, each of two vectors of outputs.
 template <int kBytes>
-inline constexpr int kTileRows = kBytes == 64 ? 8 : 6;
+inline constexpr int kPanelRows = kBytes == 64 ? 8 : 6;
 
 template <typename Type>
 struct PanelKernel {
@@ -31,8 +31,8 @@ struct PanelKernel {
     constexpr int64_t kColumns = 2 * (kBytes / 4);
     for (int64_t column = 0; column < kPanelOutputs; column += kColumns) {
       int64_t r = 0;
-      for (; r + kTileRows<kBytes> <= task.rows; r += kTileRows<kBytes>) {
-        Tile<kBytes, kTileRows<kBytes>>(r, column);
+      for (; r + kPanelRows<kBytes> <= task.rows; r += kPanelRows<kBytes>) {
+        Tile<kBytes, kPanelRows<kBytes>>(r, column);
       }
       for (; r + 2 <= task.rows; r += 2) Tile<kBytes, 2>(r, column);
       if (r < task.rows) Tile<kBytes, 1>(r, column);
@@ -45,20 +45,13 @@ struct PanelKernel {
     for (int64_t j = 0; j < kPanelOutputs; j += 4) {
       const typename Type::Stored* const from = task.weight + (first + j) * inputs;
       for (int64_t k = 0; k < inputs; k += 4) {
-        Quad a, b, c, d;
-        Type::template Load<16>(from + k, a);
-        Type::template Load<16>(from + inputs + k, b);
-        Type::template Load<16>(from + 2 * inputs + k, c);
-        Type::template Load<16>(from + 3 * inputs + k, d);
-        const Quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-        const Quad ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-        const Quad cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-        const Quad cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+        simd::Float<16> rows[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) Type::template Load<16>(from + i * inputs + k, rows[i]);
+        simd::TransposeFour(rows[0], rows[1], rows[2], rows[3]);
         float* const to = panel + k * kPanelOutputs + j;
-        simd::Store<16>(__builtin_shufflevector(ab0, cd0, 0, 1, 4, 5), to);
-        simd::Store<16>(__builtin_shufflevector(ab0, cd0, 2, 3, 6, 7), to + kPanelOutputs);
-        simd::Store<16>(__builtin_shufflevector(ab1, cd1, 0, 1, 4, 5), to + 2 * kPanelOutputs);
-        simd::Store<16>(__builtin_shufflevector(ab1, cd1, 2, 3, 6, 7), to + 3 * kPanelOutputs);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) simd::Store<16>(rows[i], to + i * kPanelOutputs);
       }
     }
   }
@@ -72,17 +65,7 @@ struct PanelKernel {
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * kRows; ++i) {
       const int64_t o = first + column + (i % 2) * kLanes;
-      simd::Float<kBytes> other;
-      if (task.bias != nullptr) {
-        simd::Load<kBytes>(task.bias + o, other);
-        sums[i] += other;
-      }
-      float* const to = task.y + (r + i / 2) * task.outputs + o;
-      if (task.add) {
-        simd::Load<kBytes>(to, other);
-        sums[i] = other + sums[i];
-      }
-      simd::Store<kBytes>(sums[i], to);
+      task.template Finish<kBytes>(sums[i], r + i / 2, o);
     }
   }
 
@@ -122,8 +105,12 @@ struct PanelKernel {
   }
 };
 
+// Else the zeros that fill the last vector would have to be summed too: -0 + 0 is 0.
+bool WholeVectors(int64_t inputs) { return inputs > 0 && inputs % simd::kMaxLanes == 0; }
+
 template <typename Type>
 int64_t Multiply(const LinearTask<Type>& task) {
+  RETORT_CHECK(WholeVectors(task.inputs)) << task.inputs << " inputs";
   const at::Tensor panel = at::empty({task.inputs, kPanelOutputs}, at::kFloat);  // Aligned.
   int64_t first = task.begin;
   for (; first + kPanelOutputs <= task.end; first += kPanelOutputs) {
@@ -134,9 +121,11 @@ int64_t Multiply(const LinearTask<Type>& task) {
 
 }  // namespace
 
-bool PanelsPay(int64_t rows, int64_t inputs) {
-  // Whole vectors, or the padding of the last one would have to be summed too.
-  return inputs > 0 && inputs % simd::kMaxLanes == 0 && inputs <= kMostInputs &&
+bool PanelsPay(int64_t rows, int64_t inputs, int64_t outputs) {
+  const simd::InstructionSet set = simd::ChosenSet();
+  if (set == simd::InstructionSet::kBaseline || outputs < kPanelOutputs) return false;
+  const int64_t most = set == simd::InstructionSet::kAvx2 ? kMostInputsOfAvx2 : kMostInputs;
+  return WholeVectors(inputs) && inputs <= most &&
          rows >= std::max(kFewestRows, inputs / kInputsPerRow);
 }
 

@@ -13,10 +13,11 @@ namespace retort::model {
 // Outputs of a panel.
 inline constexpr int64_t kPanelOutputs = 32;
 
-// Whether panels are faster.
-bool PanelsPay(int64_t rows, int64_t inputs);
+// Whether panels are faster than dot products, with the kernels that this CPU runs.
+bool PanelsPay(int64_t rows, int64_t inputs, int64_t outputs);
 
-// Computes the whole panels of [begin, end); returns the first output that is left. PanelsPay.
+// Computes the whole panels of [begin, end); returns the first output that is left. `inputs` must
+// be a multiple of simd::kMaxLanes (CHECK).
 int64_t MultiplyPanels(const LinearTask<Fp32>& task);
 int64_t MultiplyPanels(const LinearTask<Bf16>& task);
 

@@ -72,6 +72,27 @@ struct LinearTask {
   const float* bias;  // Or null.
   bool add;           // To y.
   float* y;
+
+  // Takes the sums of row r, outputs o, o + 1, ... to y.
+  template <int kBytes>
+  RETORT_INLINE void Finish(simd::Float<kBytes>& sums, int64_t r, int64_t o) const {
+    simd::Float<kBytes> other;
+    if (bias != nullptr) {
+      simd::Load<kBytes>(bias + o, other);
+      sums += other;
+    }
+    float* const to = y + r * outputs + o;
+    if (add) {
+      simd::Load<kBytes>(to, other);
+      sums = other + sums;
+    }
+    simd::Store<kBytes>(sums, to);
+  }
+  RETORT_INLINE void Finish(float sum, int64_t r, int64_t o) const {
+    if (bias != nullptr) sum += bias[o];
+    float& to = y[r * outputs + o];
+    to = add ? to + sum : sum;
+  }
 };
 
 }  // namespace retort::model

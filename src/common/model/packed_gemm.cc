@@ -29,23 +29,12 @@ void PackPanel(const MatrixView& b, int64_t inner, int64_t first, int64_t last, 
   }
 }
 
-typedef float Quad __attribute__((vector_size(16)));
-
 // Four columns of B and four k, transposed on the way.
 RETORT_INLINE void PackFour(const float* from, int64_t column_stride, float* to) {
-  Quad a, b, c, d;
-  std::memcpy(&a, from, sizeof(Quad));
-  std::memcpy(&b, from + column_stride, sizeof(Quad));
-  std::memcpy(&c, from + 2 * column_stride, sizeof(Quad));
-  std::memcpy(&d, from + 3 * column_stride, sizeof(Quad));
-  const Quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  const Quad ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Quad cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-  const Quad cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  const Quad rows[] = {
-      __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5), __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7),
-      __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5), __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7)};
-  for (int i = 0; i < 4; ++i) std::memcpy(to + i * kGemmColumns, &rows[i], sizeof(Quad));
+  simd::Float<16> rows[4];
+  for (int i = 0; i < 4; ++i) simd::Load<16>(from + i * column_stride, rows[i]);
+  simd::TransposeFour(rows[0], rows[1], rows[2], rows[3]);
+  for (int i = 0; i < 4; ++i) simd::Store<16>(rows[i], to + i * kGemmColumns);
 }
 
 // The same where the columns of B are contiguous in memory.

@@ -23,11 +23,9 @@ inline constexpr int kTileOutputs = kBytes == 64 ? 4 : 3;
 // Sums are folded four at a time.
 constexpr int kFold = 4;
 
-typedef float Quad __attribute__((vector_size(16)));
-
 // A vector of 8 or 16 lanes down to 4, halves first.
 template <int kBytes>
-RETORT_INLINE void Narrow(const simd::Float<kBytes>& v, Quad& out) {
+RETORT_INLINE void Narrow(const simd::Float<kBytes>& v, simd::Float<16>& out) {
   if constexpr (kBytes == 16) {
     out = v;
   } else if constexpr (kBytes == 32) {
@@ -41,15 +39,15 @@ RETORT_INLINE void Narrow(const simd::Float<kBytes>& v, Quad& out) {
 
 // The lane sums of four vectors, each halves first: what four simd::Sum give.
 template <int kBytes>
-RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, Quad& out) {
-  Quad a, b, c, d;
+RETORT_INLINE void FoldFour(const simd::Float<kBytes>* v, simd::Float<16>& out) {
+  simd::Float<16> a, b, c, d;
   Narrow<kBytes>(v[0], a);
   Narrow<kBytes>(v[1], b);
   Narrow<kBytes>(v[2], c);
   Narrow<kBytes>(v[3], d);
-  const Quad ab =
+  const simd::Float<16> ab =
       __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  const Quad cd =
+  const simd::Float<16> cd =
       __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
   out = __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
@@ -105,7 +103,7 @@ struct DotKernel {
 #pragma GCC unroll 2
     for (int i = 0; i < kRows; ++i) {
       const simd::Float<kBytes> row[kFold] = {sums[0][i], sums[1][i], sums[2][i], sums[3][i]};
-      Quad folded;
+      simd::Float<16> folded;
       FoldFour<kBytes>(row, folded);
       Finish<kOutputs>(folded, r + i, o);
     }
@@ -182,7 +180,7 @@ struct DotKernel {
       Step<kBytes, kRows, kOutputs>(in + k, w + k, sums);
     }
     if (k < inputs) Tail<kBytes, kRows, kOutputs>(in + k, w + k, inputs - k, sums);
-    Quad folded[kPadded / kFold];
+    simd::Float<16> folded[kPadded / kFold];
 #pragma GCC unroll 6
     for (int i = 0; i < kPadded / kFold; ++i) FoldFour<kBytes>(sums + i * kFold, folded[i]);
 #pragma GCC unroll 6
@@ -193,7 +191,7 @@ struct DotKernel {
 #pragma GCC unroll 4
         for (int j = 0; j < kOutputs; ++j) {
           const int at = i * kOutputs + j;
-          FinishOne(folded[at / kFold][at % kFold], r + i, o + j);
+          task.Finish(folded[at / kFold][at % kFold], r + i, o + j);
         }
       }
     }
@@ -238,28 +236,12 @@ struct DotKernel {
 
   // The first kOutputs of four sums.
   template <int kOutputs>
-  RETORT_INLINE void Finish(Quad& sums, int64_t r, int64_t o) const {
-    if constexpr (kOutputs < kFold) {
-      for (int j = 0; j < kOutputs; ++j) FinishOne(sums[j], r, o + j);
-      return;
+  RETORT_INLINE void Finish(simd::Float<16>& sums, int64_t r, int64_t o) const {
+    if constexpr (kOutputs == kFold) {
+      task.template Finish<16>(sums, r, o);
+    } else {
+      for (int j = 0; j < kOutputs; ++j) task.Finish(sums[j], r, o + j);
     }
-    Quad other;
-    if (task.bias != nullptr) {
-      simd::Load<16>(task.bias + o, other);
-      sums += other;
-    }
-    float* const to = task.y + r * task.outputs + o;
-    if (task.add) {
-      simd::Load<16>(to, other);
-      sums = other + sums;
-    }
-    simd::Store<16>(sums, to);
-  }
-
-  RETORT_INLINE void FinishOne(float sum, int64_t r, int64_t o) const {
-    if (task.bias != nullptr) sum += task.bias[o];
-    float& out = task.y[r * task.outputs + o];
-    out = task.add ? out + sum : sum;
   }
 };
 
@@ -267,9 +249,11 @@ template <typename Type>
 void RunLinear(const float* x, int64_t rows, const WeightMatrix& weight, const float* bias,
                LinearMode mode, float* y) {
   const auto* const data = static_cast<const typename Type::Stored*>(weight.data);
-  // Whole panels or tiles for each thread: 24 is a multiple of every tile's outputs.
-  const bool panels = PanelsPay(rows, weight.inputs);
-  const int64_t unit = panels ? kPanelOutputs : rows <= 2 ? kFold : 24;
+  // Whole panels or tiles for each thread.
+  constexpr int64_t kManyOutputs = 24;
+  static_assert(kManyOutputs % kTileOutputs<64> == 0 && kManyOutputs % kTileOutputs<32> == 0);
+  const bool panels = PanelsPay(rows, weight.inputs, weight.outputs);
+  const int64_t unit = panels ? kPanelOutputs : rows <= 2 ? kFold : kManyOutputs;
   const int64_t units = (weight.outputs + unit - 1) / unit;
   const int64_t work = unit * rows * std::max<int64_t>(1, weight.inputs);
   at::parallel_for(0, units, std::max<int64_t>(1, kGrain / work), [&](int64_t begin, int64_t end) {

@@ -270,6 +270,18 @@ RETORT_INLINE float Dot(const float* a, const float* b, int64_t n) {
   return total;
 }
 
+// Rows a, b, c, d of a 4 x 4 matrix to those of its transpose.
+RETORT_INLINE void TransposeFour(Float<16>& a, Float<16>& b, Float<16>& c, Float<16>& d) {
+  const Float<16> ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Float<16> ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Float<16> cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Float<16> cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  a = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+  b = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+  c = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+  d = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
+
 #if defined(__x86_64__)
 template <typename Kernel>
 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))) void RunAvx512(
@@ -284,6 +296,8 @@ __attribute__((target("avx2,fma"))) void RunAvx2(const Kernel& kernel) {
 
 enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
 
+// An environment variable, because LibTorch's kernels follow it: they and these must agree on what
+// a test or a user asks for. LibTorch warns of a value that it does not know, and both ignore it.
 inline InstructionSet WidestWanted() {
   const char* const wanted = std::getenv("ATEN_CPU_CAPABILITY");
   if (wanted == nullptr) return InstructionSet::kAvx512;
@@ -302,9 +316,14 @@ inline InstructionSet WidestThere() {
   return InstructionSet::kBaseline;
 }
 
+inline InstructionSet ChosenSet() {
+  static const InstructionSet set = std::min(WidestThere(), WidestWanted());
+  return set;
+}
+
 template <typename Kernel>
 void Dispatch(const Kernel& kernel) {
-  static const InstructionSet set = std::min(WidestThere(), WidestWanted());
+  [[maybe_unused]] const InstructionSet set = ChosenSet();
 #if defined(__x86_64__)
   if (set == InstructionSet::kAvx512) return RunAvx512(kernel);
   if (set == InstructionSet::kAvx2) return RunAvx2(kernel);

@@ -189,8 +189,9 @@ absl::Status ReadPieces(const std::vector<Piece>& pieces, Out* arena) {
   std::vector<absl::Status> read(count);
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     std::vector<Out> scratch;
-    for (int64_t i = begin; i < end && (i == begin || read[i - 1].ok()); ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       read[i] = ReadPiece(pieces[i], arena + pieces[i].at->part.offset, &scratch);
+      if (!read[i].ok()) return;
     }
   });
   for (const absl::Status& status : read) RETORT_RETURN_IF_ERROR(status);

@@ -184,5 +184,6 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   retort::FillStandardDescriptors();
+  retort::IgnoreFileSizeSignal();
   return retort::driver::Main(argc, argv);
 }

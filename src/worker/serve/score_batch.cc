@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/base/status_macros.h"
 #include "common/model/packed_batch.h"
 #include "common/model/vocab_head.h"
 #include "common/tensor/aten.h"
@@ -30,8 +31,10 @@ model::HeadOutput RunHead(const LoadedModel& model, const ScoreWork& work,
                     work.top_log_probs);
 }
 
-v1::ScoreResponse ResponseOf(const ScoreWork& work, const std::vector<int64_t>& positions,
-                             const model::HeadOutput& head) {
+absl::StatusOr<v1::ScoreResponse> ResponseOf(const ScoreWork& work,
+                                             const std::vector<int64_t>& positions,
+                                             const model::HeadOutput& head) {
+  RETORT_RETURN_IF_ERROR(CheckLogProbs(head));
   v1::ScoreResponse response;
   response.mutable_ids()->Add(work.ids.begin(), work.ids.end());
   response.mutable_mask()->Add(work.mask.begin(), work.mask.end());
@@ -58,10 +61,10 @@ v1::ScoreResponse ResponseOf(const ScoreWork& work, const std::vector<int64_t>& 
 
 }  // namespace
 
-absl::StatusOr<std::vector<v1::ScoreResponse>> ScoreBatch(const LoadedModel& model,
-                                                          absl::Span<const ScoreWork> works,
-                                                          const std::function<bool()>& wanted) {
-  return tensor::CatchTorch([&]() -> absl::StatusOr<std::vector<v1::ScoreResponse>> {
+absl::StatusOr<ScoreResponses> ScoreBatch(const LoadedModel& model,
+                                          absl::Span<const ScoreWork> works,
+                                          const std::function<bool()>& wanted) {
+  return tensor::CatchTorch([&]() -> absl::StatusOr<ScoreResponses> {
     const at::NoGradGuard no_grad;
     std::vector<std::vector<int64_t>> sequences;
     for (const ScoreWork& work : works) sequences.push_back(work.ids);
@@ -69,7 +72,7 @@ absl::StatusOr<std::vector<v1::ScoreResponse>> ScoreBatch(const LoadedModel& mod
     const at::Tensor hidden = model.model.Hidden(batch, wanted);
     const absl::Status unwanted = absl::CancelledError("nobody waits for these scores any more");
     if (!hidden.defined()) return unwanted;
-    std::vector<v1::ScoreResponse> responses;
+    ScoreResponses responses;
     for (size_t i = 0; i < works.size(); ++i) {
       if (!wanted()) return unwanted;
       const int64_t begin = batch.offsets[i];

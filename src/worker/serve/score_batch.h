@@ -12,11 +12,12 @@
 
 namespace retort::worker {
 
-// One response a work, in order. What else is in the batch changes a log-prob by rounding only
-// (1e-5). `wanted` is asked before every layer and every work's head. Errors: CANCELLED it said no;
-// what CatchTorch gives.
-absl::StatusOr<std::vector<v1::ScoreResponse>> ScoreBatch(const LoadedModel& model,
-                                                          absl::Span<const ScoreWork> works,
-                                                          const std::function<bool()>& wanted);
+// One response a work, in order, or CheckLogProbs' error for it. What else is in the batch changes
+// a log-prob by rounding only (1e-5). `wanted` is asked before every layer and every work's head.
+// Errors: CANCELLED it said no; what CatchTorch gives.
+using ScoreResponses = std::vector<absl::StatusOr<v1::ScoreResponse>>;
+absl::StatusOr<ScoreResponses> ScoreBatch(const LoadedModel& model,
+                                          absl::Span<const ScoreWork> works,
+                                          const std::function<bool()>& wanted);
 
 }  // namespace retort::worker

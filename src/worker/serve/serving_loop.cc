@@ -174,7 +174,12 @@ absl::Status ServingLoop::ComputeScores() {
       service_->Finish(scores[i].call, responses.status());
       continue;
     }
-    const absl::Status sent = service_->Answer(scores[i].call, (*responses)[i]);
+    const absl::StatusOr<v1::ScoreResponse>& response = (*responses)[i];
+    if (!response.ok()) {
+      service_->Finish(scores[i].call, response.status());
+      continue;
+    }
+    const absl::Status sent = service_->Answer(scores[i].call, *response);
     if (!sent.ok())
       LogInfo("score not delivered call={} cause=\"{}\"", scores[i].call, sent.ToString());
   }

@@ -1,6 +1,7 @@
 #include "worker/tools/loaded_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -54,6 +55,18 @@ model::HeadOutput LoadedModel::Head(const at::Tensor& rows, const std::vector<in
       .temperature = temperature, .soft_cap = model.config().final_soft_cap, .mask = mask};
   const model::HeadWeights head{model.head().weight, model.head().bias};
   return model::HeadForward(rows, head, at::tensor(targets), options, {.top_k = top_k});
+}
+
+absl::Status CheckLogProbs(const model::HeadOutput& head) {
+  const float* const log_probs = head.log_probs.const_data_ptr<float>();
+  for (int64_t i = 0; i < head.log_probs.numel(); ++i) {
+    if (!std::isnan(log_probs[i])) continue;
+    return absl::InternalError(
+        absl::StrCat("token ", i,
+                     " of those to score: the model's logits are not finite (its weights have "
+                     "diverged, or a sum overflowed)"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<LoadedModel> LoadModelFolder(const ModelOptions& options) {

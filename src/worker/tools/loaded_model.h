@@ -48,6 +48,9 @@ struct LoadedModel {
                          double temperature, int64_t top_k) const;
 };
 
+// INTERNAL if a log-prob is not a number: the weights have diverged, or logits overflowed.
+absl::Status CheckLogProbs(const model::HeadOutput& head);
+
 // Errors are those of LoadCausalConfig, ReadModelArena, LoadAdapter and Tokenizer::Load: one line
 // naming the file.
 absl::StatusOr<LoadedModel> LoadModelFolder(const ModelOptions& options);

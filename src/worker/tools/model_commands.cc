@@ -61,6 +61,10 @@ absl::StatusOr<std::string> NewFolder(const std::string& path) {
   std::filesystem::path folder = std::filesystem::absolute(path, error).lexically_normal();
   if (error) return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.message()));
   if (!folder.has_filename()) folder = folder.parent_path();
+  if (std::filesystem::is_symlink(folder, error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is a link; expected a folder that does not exist yet or is empty"));
+  }
   if (!FileExists(folder.string())) return folder.string();
   const absl::StatusOr<std::vector<std::string>> names = ListDirectory(folder.string());
   if (names.ok() && names->empty()) return folder.string();

@@ -53,18 +53,20 @@ std::vector<T> VectorOf(const at::Tensor& tensor) {
 absl::Status Score(const LoadedModel& model, const ScoreOptions& options, Scored* scored) {
   std::vector<int64_t> sequence = scored->prompt;
   sequence.insert(sequence.end(), scored->completion.begin(), scored->completion.end());
-  return tensor::CatchTorch([&] {
+  return tensor::CatchTorch([&]() -> absl::Status {
     const at::NoGradGuard no_grad;
     const at::Tensor hidden = model.model.Hidden(model::Pack({sequence}));
     const model::HeadOutput head =
         model.Head(hidden.narrow(0, static_cast<int64_t>(scored->prompt.size()) - 1,
                                  static_cast<int64_t>(scored->completion.size())),
                    scored->completion, options.temperature, options.top_log_probs);
+    RETORT_RETURN_IF_ERROR(CheckLogProbs(head));
     scored->log_probs = VectorOf<float>(head.log_probs);
     for (const float log_prob : scored->log_probs) scored->total += log_prob;
-    if (options.top_log_probs == 0) return;
+    if (options.top_log_probs == 0) return absl::OkStatus();
     scored->top_ids = VectorOf<int64_t>(head.top_ids);
     scored->top_log_probs = VectorOf<float>(head.top_log_probs);
+    return absl::OkStatus();
   });
 }
 

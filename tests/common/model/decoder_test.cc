@@ -65,17 +65,19 @@ TEST(DecoderTest, EveryFamily_AnyFeeding_EqualBitsAndThePacked) {
   }
 }
 
-// Pieces of 5 of which every 9th row is wanted: some want none.
+// Pieces of 5 of which every 9th row is wanted, so that some want none, or every 2nd.
 TEST(DecoderTest, EveryFamily_SomeRowsWanted_TheirBitsAreTheSame) {
   for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
     const layout::ModelConfig config = tiny::ConfigOf(family);
     const Model model(config, tiny::RandomArena(config, false));
     const std::vector<int64_t> ids = Ids(config);
     const at::Tensor all = Decode(model, ids, 5);
-    const at::Tensor some = Decode(model, ids, 5, 9);
-    for (int64_t i = 0; i < kLength; ++i) {
-      EXPECT_TRUE(at::equal(some[i], i % 9 == 0 ? all[i] : at::zeros_like(all[i])))
-          << family.name << ", position " << i;
+    for (const int64_t every : {2, 9}) {
+      const at::Tensor some = Decode(model, ids, 5, every);
+      for (int64_t i = 0; i < kLength; ++i) {
+        EXPECT_TRUE(at::equal(some[i], i % every == 0 ? all[i] : at::zeros_like(all[i])))
+            << family.name << ", position " << i << ", every " << every;
+      }
     }
   }
 }

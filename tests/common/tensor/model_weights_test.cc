@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/layout/weight_files.h"
 #include "common/tensor/tensor_file.h"
+#include "common/tensor/torch_process.h"
 #include "gtest/gtest.h"
 #include "testing/family_configs.h"
 #include "testing/tiny_model.h"
@@ -283,6 +284,49 @@ TEST_F(ModelWeightsTest, Transposed_LargeMatrix_ReadInPieces) {
   ASSERT_TRUE(WriteTensorFile(File(), tensors).ok());
   ExpectRefused(ReadModelArena(folder_, layout::LayoutFor(config, false)).status(),
                 "c_fc.weight has NaN at element 1199999");
+}
+
+// As they are stored, transposed, and in runs: matrices of several pieces, which threads share out.
+constexpr tiny::FamilyConfig kLargeModels[] = {
+    {"same", R"({"model_type": "llama", "vocab_size": 9, "hidden_size": 40,
+        "intermediate_size": 30000, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "max_position_embeddings": 8})"},
+    {"transposed", R"({"model_type": "gpt2", "vocab_size": 9, "n_embd": 40, "n_head": 4,
+        "n_layer": 1, "n_positions": 8, "n_inner": 30000})"},
+    {"runs", R"({"model_type": "gpt_neox", "vocab_size": 9, "hidden_size": 640,
+        "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "max_position_embeddings": 8})"},
+};
+
+TEST_F(ModelWeightsTest, LargeMatrices_ReadByThreads_EqualBits) {
+  const ThreadCount threads(4);
+  for (const tiny::FamilyConfig& family : kLargeModels) {
+    const layout::ModelConfig config = tiny::ConfigOf(family);
+    const ParameterArena source = RandomArena(config, false);
+    ASSERT_TRUE(WriteModelWeights(folder_, source).ok());
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+      const auto arena = ReadModelArena(folder_, layout::LayoutFor(config, false), type);
+      ASSERT_TRUE(arena.ok()) << family.name << ": " << arena.status();
+      EXPECT_TRUE(at::equal(arena->flat(), source.flat().to(type))) << family.name;
+    }
+  }
+}
+
+TEST_F(ModelWeightsTest, TwoNotFinite_ReadByThreads_TheFirstIsNamed) {
+  const ThreadCount threads(4);
+  const layout::ModelConfig config = tiny::ConfigOf(kLargeModels[0]);
+  const ParameterArena source = RandomArena(config, false);
+  TensorMap tensors;
+  for (const layout::ParameterEntry& entry : source.layout().entries) {
+    for (const layout::FileTensor& part : entry.parts) {
+      tensors[part.name] = FileTensorOf(source, part);
+    }
+  }
+  tensors["model.embed_tokens.weight"][8][39] = NAN;
+  tensors["lm_head.weight"][0][0] = NAN;
+  ASSERT_TRUE(WriteTensorFile(File(), tensors).ok());
+  ExpectRefused(ReadModelArena(folder_, layout::LayoutFor(config, false)).status(),
+                "model.embed_tokens.weight has NaN at element 359");
 }
 
 TEST_F(ModelWeightsTest, HeadThenPart_RowsOfOneHeadTogetherInTheFile) {

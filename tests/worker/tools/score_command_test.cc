@@ -40,6 +40,11 @@ class ScoreCommandTest : public ::testing::Test {
   ScoreOptions options_;
 };
 
+TEST_F(ScoreCommandTest, LogitsOverflow_Refused) {
+  WriteOverflowingHead(folder_);
+  EXPECT_THAT(Text(), HasSubstr("token 0 of those to score: the model's logits are not finite"));
+}
+
 TEST_F(ScoreCommandTest, LinePerTokenAndTotal) {
   const std::vector<std::string> lines = absl::StrSplit(Text(), '\n');
   ASSERT_EQ(lines.size(), 5u);
