@@ -13,27 +13,32 @@ namespace {
 constexpr int64_t kFirstPositions = 64;
 
 // Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between blended.
-double Llama3Frequency(const layout::RopeConfig& c, double frequency) {
+at::Tensor Llama3Frequencies(const layout::RopeConfig& c, const at::Tensor& frequencies) {
   const double context = static_cast<double>(c.original_max_position_embeddings);
-  const double wavelength = 2.0 * std::numbers::pi / frequency;
-  if (wavelength > context / c.low_freq_factor) return frequency / c.factor;
-  if (wavelength < context / c.high_freq_factor) return frequency;
-  const double smooth =
-      (context / wavelength - c.low_freq_factor) / (c.high_freq_factor - c.low_freq_factor);
-  return (1.0 - smooth) * frequency / c.factor + smooth * frequency;
+  const at::Tensor wavelengths = frequencies.reciprocal().mul(2.0 * std::numbers::pi);
+  const at::Tensor is_long = wavelengths > context / c.low_freq_factor;
+  const at::Tensor is_short = wavelengths < context / c.high_freq_factor;
+  const at::Tensor smooth = (wavelengths.reciprocal().mul(context) - c.low_freq_factor) /
+                            (c.high_freq_factor - c.low_freq_factor);
+  const at::Tensor blended = (1.0 - smooth) * frequencies / c.factor + smooth * frequencies;
+  return (frequencies / c.factor).where(is_long, frequencies.where(is_short, blended));
 }
 
 }  // namespace
 
+// Every operation is Transformers', in float32: exact frequencies would differ from its in the last
+// bit, which thousands of positions multiply.
 std::vector<float> InverseFrequencies(const layout::RopeConfig& config, int64_t rotary_dim) {
-  std::vector<float> frequencies(rotary_dim / 2);
-  for (int64_t i = 0; i < rotary_dim / 2; ++i) {
-    double frequency = std::pow(config.theta, -2.0 * static_cast<double>(i) / rotary_dim);
-    if (config.type == layout::RopeType::kLinear) frequency /= config.factor;
-    if (config.type == layout::RopeType::kLlama3) frequency = Llama3Frequency(config, frequency);
-    frequencies[i] = static_cast<float>(frequency);
+  if (rotary_dim == 0) return {};
+  const at::Tensor exponents = at::arange(0, rotary_dim, 2, at::kFloat) / rotary_dim;
+  at::Tensor frequencies =
+      at::empty_like(exponents).fill_(config.theta).pow(exponents).reciprocal();
+  if (config.type == layout::RopeType::kLinear) frequencies = frequencies / config.factor;
+  if (config.type == layout::RopeType::kLlama3) {
+    frequencies = Llama3Frequencies(config, frequencies);
   }
-  return frequencies;
+  const float* const data = frequencies.const_data_ptr<float>();
+  return std::vector<float>(data, data + frequencies.numel());
 }
 
 RopeTable::RopeTable(const layout::RopeConfig& config, int64_t rotary_dim, int64_t max_positions)

@@ -1,7 +1,10 @@
 #include "common/model/rope.h"
 
+#include <bit>
 #include <cmath>
+#include <map>
 
+#include "common/model/simd.h"
 #include "gtest/gtest.h"
 
 namespace retort::model {
@@ -36,6 +39,45 @@ TEST(RopeTest, Frequencies_Llama3_ShortKeptLongStretchedMiddleBetween) {
   EXPECT_FLOAT_EQ(scaled[7], plain[7] / 8);  // Wavelength 1443 > 32.
   EXPECT_LT(scaled[1], plain[1]);            // Wavelength 13.7.
   EXPECT_GT(scaled[1], plain[1] / 8);
+}
+
+struct KnownBits {
+  layout::RopeConfig config;
+  int64_t dim;
+  uint32_t sum;                       // Of all frequencies' bits, mod 2^32.
+  std::map<size_t, uint32_t> values;  // Some of them.
+};
+
+// Of Transformers 5.23's LlamaRotaryEmbedding. Rounded from double, 18 to 39 of each would differ
+// in the last bit: an angle error of 1e-4 at position 1500.
+TEST(RopeTest, Frequencies_BitsOfTransformers) {
+  const KnownBits kKnown[] = {
+      {{.theta = 100}, 160, 1383914464, {{1, 1064414714}, {17, 1052798402}, {63, 1020917618}}},
+      {{.type = layout::RopeType::kLinear, .theta = 1e6, .factor = 3.5},
+       128,
+       1785226072,
+       {{1, 1047249971}, {17, 1005491246}, {63, 884889979}}},
+      {{.type = layout::RopeType::kLlama3,
+        .theta = 5e5,
+        .factor = 8,
+        .low_freq_factor = 1,
+        .high_freq_factor = 4,
+        .original_max_position_embeddings = 8192},
+       128,
+       2225698045,
+       {{1, 1062243009}, {17, 1023079743}, {63, 883213055}}},
+  };
+  for (const KnownBits& known : kKnown) {
+    const std::vector<float> frequencies = InverseFrequencies(known.config, known.dim);
+    uint32_t sum = 0;
+    for (const float frequency : frequencies) sum += std::bit_cast<uint32_t>(frequency);
+    // LibTorch's pow of the baseline rounds a few otherwise.
+    const bool baseline = simd::ChosenSet() == simd::InstructionSet::kBaseline;
+    EXPECT_NEAR(sum, known.sum, baseline ? 2 : 0) << known.config.theta;
+    for (const auto& [index, bits] : known.values) {
+      EXPECT_EQ(std::bit_cast<uint32_t>(frequencies[index]), bits) << known.config.theta;
+    }
+  }
 }
 
 TEST(RopeTest, Table_Grown_KeepsOldTensorsAndValues) {
