@@ -5,7 +5,6 @@
 
 #include "common/model/row_linear.h"
 #include "common/tensor/aten.h"
-#include "common/tensor/torch_process.h"
 
 namespace retort {
 namespace {
@@ -54,10 +53,3 @@ BENCHMARK(BM_AtLinear)->Apply(Shapes);
 
 }  // namespace
 }  // namespace retort
-
-int main(int argc, char** argv) {
-  retort::tensor::ConfigureTorchProcess(1);
-  benchmark::Initialize(&argc, argv);
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
-}

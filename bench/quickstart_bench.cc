@@ -7,7 +7,6 @@
 
 #include "common/model/generate.h"
 #include "common/model/model.h"
-#include "common/tensor/torch_process.h"
 #include "testing/tiny_model.h"
 
 namespace retort {
@@ -69,10 +68,3 @@ BENCHMARK(BM_TrainEpoch)->Arg(128)->Arg(512)->Unit(benchmark::kMillisecond)->Use
 
 }  // namespace
 }  // namespace retort
-
-int main(int argc, char** argv) {
-  retort::tensor::ConfigureTorchProcess(1);
-  benchmark::Initialize(&argc, argv);
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
-}

@@ -1,5 +1,5 @@
-# Writes OUTPUT, a source file that defines retort::rpc::kSourceDigest: of every source, schema and build file under SOURCE_DIR
-# and of the compiler's FLAGS. Run as a script; OUTPUT is left alone when nothing changed.
+# Writes OUTPUT, a source file that defines retort::rpc::kSourceDigest: of every source, schema and build file under
+# SOURCE_DIR and of the compiler's FLAGS. Run as a script; OUTPUT is left alone when nothing changed.
 file(GLOB_RECURSE files RELATIVE ${SOURCE_DIR} ${SOURCE_DIR}/src/* ${SOURCE_DIR}/proto/* ${SOURCE_DIR}/cmake/*)
 list(APPEND files CMakeLists.txt deploy/wheels.lock)
 list(SORT files)

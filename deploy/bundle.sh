@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs the release build into a relocatable archive for machines with nothing of Retort's but a Torch: Debian 12,
-# Ubuntu 24.04 or newer, x86-64.
+# Packs the release build into a relocatable archive for machines with nothing of Retort's but a Torch: x86-64
+# with the C and C++ run-time of Debian 12 (tested) or newer.
 #   deploy/bundle.sh [OUTPUT.tar.gz]        default: build/retort.tar.gz
 # In it, under retort/: bin/ (retort starts as it is; the programs that compute find Torch first, see
 # deploy/bundle/find-torch.sh), libexec/, lib/ (every shared library but Torch's and the C and C++ run-time's),

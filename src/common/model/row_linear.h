@@ -1,8 +1,8 @@
 // Linear maps of rows, y = x W^T + b, with the weights read where they lie (an arena, fp32 or
 // bf16). The sum over the inputs is taken in one fixed order, so the bits of a row of y depend on
 // that row of x and the weights alone: not on how many other rows there are, not on the threads
-// (but for the sign and payload of a NaN).
-// at::linear does not promise that. One kind of instruction set gives one result.
+// (but for the sign and payload of a NaN). at::linear does not promise that. One kind of
+// instruction set gives one result.
 #pragma once
 
 #include <cstdint>

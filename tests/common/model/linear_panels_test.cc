@@ -1,8 +1,6 @@
 #include "common/model/linear_panels.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <string>
 
 #include "common/model/row_linear.h"
 #include "common/tensor/aten.h"
@@ -59,7 +57,7 @@ TEST(LinearPanelsTest, PanelsPay_ManyRowsOfFewWholeVectors) {
 }
 
 // A sum that underflows to -0 must not meet the zeros that fill a vector.
-TEST(RowLinearTest, InputsThatFillNoVector_SignOfZeroIsTheRowsOwn) {
+TEST(LinearPanelsTest, InputsThatFillNoVector_SignOfZeroIsTheRowsOwn) {
   const at::Tensor x = at::full({24, 40}, -1e-30f), weight = at::full({32, 40}, 1e-30f);
   at::Tensor many = at::empty({24, 32}), one = at::empty({32});
   RowLinear(x.const_data_ptr<float>(), 24, MatrixOf(weight), nullptr, LinearMode::kStore,
