@@ -56,9 +56,10 @@ std::string RoomOf(absl::string_view path) {
 
 // Every room with the rooms whose headers it may include, besides itself and base.
 const std::map<std::string, std::set<std::string>>& Allowed() {
-  static const std::set<std::string> plain = {"rpc", "artifact", "metrics", "text", "layout"};
+  static const std::set<std::string> plain = {"rpc",  "artifact", "metrics",
+                                              "text", "layout",   "gpu"};
   static const std::set<std::string> control = {"rpc",    "artifact", "metrics", "text",
-                                                "layout", "data",     "job"};
+                                                "layout", "data",     "job",     "gpu"};
   static const auto* allowed = [] {
     auto with = [](std::set<std::string> base, std::set<std::string> more) {
       base.merge(more);
@@ -71,6 +72,8 @@ const std::map<std::string, std::set<std::string>>& Allowed() {
                                                  "worker/reward"};
     return new std::map<std::string, std::set<std::string>>{
         {"base", {}},
+        {"gpu", {}},
+        {"cuda", {"gpu"}},
         {"rpc", {}},
         {"artifact", {}},
         {"metrics", {}},
@@ -110,7 +113,7 @@ const std::map<std::string, std::set<std::string>>& Allowed() {
 // Rooms that `retort` links: no Torch, MPI or CUDA may reach them. The ring is plain shared memory.
 bool IsTorchFree(const std::string& room) {
   static const std::set<std::string> rooms = {"base",   "rpc",  "artifact", "metrics", "text",
-                                              "layout", "data", "job",      "ring"};
+                                              "layout", "data", "job",      "ring",    "gpu"};
   return rooms.contains(room) || absl::StartsWith(room, "driver/") || room == "worker/agent" ||
          room == "worker/reward";
 }
