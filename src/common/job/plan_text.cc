@@ -84,6 +84,7 @@ std::string Describe(const Plan& plan) {
   Line("evaluations", EvaluationText(plan), &out);
   Line("model", absl::StrCat(plan.parameters, " parameters"), &out);
   Line("trained", TrainedText(plan), &out);
+  if (!plan.devices.empty()) Line("GPUs", absl::StrJoin(plan.devices, ", "), &out);
   if (plan.ring_slots > 0) {
     Line("weight ring",
          absl::StrCat(plan.ring_slots, " versions x ", BytesText(plan.ring_slot_bytes),
