@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/json.h"
 #include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
@@ -84,7 +85,7 @@ int Reap(pid_t pid) {
 
 }  // namespace
 
-Json DeviceListJson(const std::vector<DeviceInfo>& devices) {
+std::string DeviceListJson(const std::vector<DeviceInfo>& devices) {
   Json list = Json::array();
   for (const DeviceInfo& device : devices) {
     list.push_back({{"index", device.index},
@@ -92,7 +93,7 @@ Json DeviceListJson(const std::vector<DeviceInfo>& devices) {
                     {"uuid", device.uuid},
                     {"memory_bytes", device.memory_bytes}});
   }
-  return Json{{"devices", std::move(list)}};
+  return DumpJson(Json{{"devices", std::move(list)}});
 }
 
 absl::StatusOr<std::vector<DeviceInfo>> ParseDeviceList(absl::string_view text) {

@@ -7,13 +7,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "common/base/json.h"
 #include "common/gpu/gpu_api.h"
 
 namespace retort::gpu {
 
 // What `retort-worker devices --json` prints and ParseDeviceList reads.
-Json DeviceListJson(const std::vector<DeviceInfo>& devices);
+std::string DeviceListJson(const std::vector<DeviceInfo>& devices);
 // INVALID_ARGUMENT if `text` is anything else.
 absl::StatusOr<std::vector<DeviceInfo>> ParseDeviceList(absl::string_view text);
 

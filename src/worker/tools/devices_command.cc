@@ -3,12 +3,10 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/write_output.h"
 #include "common/gpu/device_list.h"
 #include "common/gpu/plugin.h"
-#include "nlohmann/json.hpp"
 
 namespace retort::worker {
 namespace {
@@ -31,7 +29,7 @@ absl::Status DevicesCommand(const DevicesOptions& options, absl::string_view exe
                             absl::string_view build, std::ostream& out) {
   RETORT_ASSIGN_OR_RETURN(const gpu::Plugin plugin, gpu::LoadPlugin(executable_directory, build));
   RETORT_ASSIGN_OR_RETURN(const std::vector<gpu::DeviceInfo> devices, plugin.api->Devices());
-  if (options.json) return WriteOutput(DumpJson(gpu::DeviceListJson(devices)) + "\n", out);
+  if (options.json) return WriteOutput(gpu::DeviceListJson(devices) + "\n", out);
   return WriteOutput(Table(devices, plugin.nccl->version()), out);
 }
 
