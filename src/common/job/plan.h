@@ -41,6 +41,7 @@ struct RolePlan {
   int processes = 0;
   int threads = 1;                 // Per process.
   std::vector<MemoryItem> memory;  // Per process; estimates leave out code and allocator slack.
+  bool on_gpu = false;             // Then that is memory of a GPU.
 
   int64_t private_bytes() const;
 };

@@ -8,30 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
-#include "common/job/applicability.h"
+#include "common/job/plan_memory.h"
 
 namespace retort::job {
 namespace {
-
-struct Pool {
-  const char* role;
-  v1::Device device;
-  int processes;
-};
-
-// In mpirun rank order, as plan.roles; without those that the method does not start.
-std::vector<Pool> PoolsOf(const v1::JobSpec& spec, const Plan& plan) {
-  const v1::ClusterSpec& cluster = spec.cluster();
-  std::vector<Pool> pools;
-  if (IsPpo(spec)) {
-    pools.push_back({"scorer", cluster.scorer().device(), cluster.scorer().workers()});
-  }
-  if (IsPpo(spec) || plan.eval_rows > 0) {
-    pools.push_back({"rollout", cluster.rollout().device(), cluster.rollout().workers()});
-  }
-  pools.push_back({"learner", cluster.learner().device(), cluster.learner().ranks()});
-  return pools;
-}
 
 absl::Status CheckHost(const std::string& field, const FieldPositions& at,
                        const absl::StatusOr<std::vector<gpu::DeviceInfo>>& gpus) {
@@ -49,32 +29,47 @@ std::string DeviceText(const gpu::DeviceInfo& device) {
   return absl::StrCat("device ", device.index, " (", device.name, ")");
 }
 
+// Which of the role's processes compute on device number `device` of `devices`.
+std::vector<int> ProcessesOn(const RolePlan& role, size_t device, size_t devices) {
+  std::vector<int> processes;
+  for (size_t i = device; i < static_cast<size_t>(role.processes); i += devices) {
+    processes.push_back(static_cast<int>(i));
+  }
+  return processes;
+}
+
+// One device's workers and what they want of its memory.
+void PlanDevice(const std::vector<gpu::DeviceInfo>& gpus, size_t device, Plan* plan) {
+  // The ring lies where learner 0 is.
+  const bool ring = device == 0 && plan->roles.back().on_gpu;
+  int64_t bytes = ring ? plan->ring_slots * plan->ring_slot_bytes : 0;
+  for (const RolePlan& role : plan->roles) {
+    if (!role.on_gpu) continue;
+    const std::vector<int> processes = ProcessesOn(role, device, gpus.size());
+    if (processes.empty()) continue;
+    bytes += static_cast<int64_t>(processes.size()) * role.private_bytes();
+    plan->devices.push_back(absl::StrCat(role.role, " ", absl::StrJoin(processes, ","), " on ",
+                                         DeviceText(gpus[device])));
+  }
+  if (bytes <= gpus[device].memory_bytes) return;
+  plan->notes.push_back(absl::StrCat(DeviceText(gpus[device]), " has ",
+                                     BytesText(gpus[device].memory_bytes),
+                                     " of memory; its workers want about ", BytesText(bytes)));
+}
+
 }  // namespace
 
-absl::Status PlanDevices(const v1::JobSpec& spec, const FieldPositions& at, const HostFacts& host,
-                         Plan* plan) {
-  const std::vector<Pool> pools = PoolsOf(spec, *plan);
-  const auto wants_gpu = [](const Pool& pool) { return pool.device == v1::DEVICE_CUDA; };
-  const auto first = std::find_if(pools.begin(), pools.end(), wants_gpu);
-  if (first == pools.end()) return absl::OkStatus();
+absl::Status PlanDevices(const FieldPositions& at, const HostFacts& host, Plan* plan) {
+  const auto on_gpu = [](const RolePlan& role) { return role.on_gpu; };
+  const auto first = std::find_if(plan->roles.begin(), plan->roles.end(), on_gpu);
+  if (first == plan->roles.end()) return absl::OkStatus();
   if (host.gpus == nullptr) {
     plan->notes.push_back("device cuda: each worker's host is checked when the worker starts");
     return absl::OkStatus();
   }
   const absl::StatusOr<std::vector<gpu::DeviceInfo>> gpus = host.gpus();
   RETORT_RETURN_IF_ERROR(CheckHost(absl::StrCat("cluster.", first->role, ".device"), at, gpus));
-  for (const Pool& pool : pools) {
-    if (!wants_gpu(pool)) continue;
-    for (size_t d = 0; d < gpus->size(); ++d) {
-      std::vector<std::string> workers;
-      for (size_t i = d; i < static_cast<size_t>(pool.processes); i += gpus->size()) {
-        workers.push_back(absl::StrCat(i));
-      }
-      if (workers.empty()) break;
-      plan->devices.push_back(absl::StrCat(pool.role, " ", absl::StrJoin(workers, ","), " on ",
-                                           DeviceText((*gpus)[d])));
-    }
-  }
+  for (size_t device = 0; device < gpus->size(); ++device) PlanDevice(*gpus, device, plan);
   return absl::OkStatus();
 }
 

@@ -63,8 +63,9 @@ void AppendRoles(const Plan& plan, std::string* out) {
     for (const MemoryItem& item : role.memory) {
       items.push_back(absl::StrCat(item.what, " ", BytesText(item.bytes)));
     }
-    absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  %s\n", role.role, role.processes, role.threads,
-                          BytesText(role.private_bytes()), absl::StrJoin(items, ", "));
+    absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  %s%s\n", role.role, role.processes,
+                          role.threads, BytesText(role.private_bytes()),
+                          role.on_gpu ? "on the GPU: " : "", absl::StrJoin(items, ", "));
     processes += role.processes;
     bytes += role.private_bytes() * role.processes;
   }

@@ -11,6 +11,7 @@ namespace {
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
@@ -63,8 +64,9 @@ TEST_F(PlanTest, MakePlan_Gpus_AskedForOnlyIfWantedAndSharedOutInTurn) {
   int asked = 0;
   host_.gpus = [&asked] {
     ++asked;
-    return std::vector<gpu::DeviceInfo>{{.index = 0, .name = "One", .uuid = "a"},
-                                        {.index = 1, .name = "Two", .uuid = "b"}};
+    return std::vector<gpu::DeviceInfo>{
+        {.index = 0, .name = "One", .uuid = "a", .memory_bytes = 1000},
+        {.index = 1, .name = "Two", .uuid = "b", .memory_bytes = int64_t{1} << 30}};
   };
   EXPECT_TRUE(Planned(kPpoJob, {"rollout.max_new_tokens=4"}).devices.empty());
   EXPECT_EQ(asked, 0);
@@ -73,9 +75,11 @@ TEST_F(PlanTest, MakePlan_Gpus_AskedForOnlyIfWantedAndSharedOutInTurn) {
                                       "cluster.learner.ranks=1"});
   EXPECT_EQ(asked, 1);
   EXPECT_THAT(plan.devices,
-              ElementsAre("rollout 0,2 on device 0 (One)", "rollout 1 on device 1 (Two)",
-                          "learner 0 on device 0 (One)"));
-  EXPECT_THAT(Describe(plan), HasSubstr("GPUs          rollout 0,2 on device 0 (One), rollout 1"));
+              ElementsAre("rollout 0,2 on device 0 (One)", "learner 0 on device 0 (One)",
+                          "rollout 1 on device 1 (Two)"));
+  EXPECT_THAT(plan.notes, Contains(StartsWith("device 0 (One) has 1000 B of memory; its workers")));
+  EXPECT_THAT(plan.notes, Not(Contains(StartsWith("device 1"))));
+  EXPECT_THAT(Describe(plan), HasSubstr("GPUs          rollout 0,2 on device 0 (One), learner 0"));
 }
 
 TEST_F(PlanTest, MakePlan_WorkersElsewhere_CudaIsTheirsToCheck) {
