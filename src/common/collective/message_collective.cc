@@ -76,7 +76,7 @@ absl::StatusOr<at::Tensor> MessageCollective::AllocateBuffer(int64_t elements) {
   }
 }
 
-absl::Status MessageCollective::ReduceInPlace(void* data, int64_t count, ElementType type) {
+absl::Status MessageCollective::ReduceInPlace(void* data, int64_t count, ElementType type, Memory) {
   RETORT_RETURN_IF_ERROR(Agree(Operation::kAllReduce, type, count, 0));
   if (world_size_ == 1) return absl::OkStatus();
   const int64_t element = ElementBytes(type);
@@ -114,7 +114,7 @@ absl::Status MessageCollective::ReduceChunk(std::byte* data, int64_t count, Elem
   return Exchange(slices, sums_out);
 }
 
-absl::Status MessageCollective::Gather(const void* in, int64_t bytes, void* out) {
+absl::Status MessageCollective::Gather(const void* in, int64_t bytes, void* out, Memory) {
   RETORT_RETURN_IF_ERROR(Agree(Operation::kAllGather, ElementType::kByte, bytes, 0));
   auto* const to = static_cast<std::byte*>(out);
   if (bytes > 0) std::memcpy(to + rank_ * bytes, in, bytes);
@@ -132,7 +132,7 @@ absl::Status MessageCollective::Gather(const void* in, int64_t bytes, void* out)
   return absl::OkStatus();
 }
 
-absl::Status MessageCollective::BroadcastBytes(void* data, int64_t bytes, int root) {
+absl::Status MessageCollective::BroadcastBytes(void* data, int64_t bytes, int root, Memory) {
   RETORT_RETURN_IF_ERROR(Agree(Operation::kBroadcast, ElementType::kByte, bytes, root));
   for (int64_t first = 0; first < bytes; first += kMoveChunkBytes) {
     std::byte* const part = static_cast<std::byte*>(data) + first;

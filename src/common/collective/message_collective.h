@@ -48,9 +48,9 @@ class MessageCollective final : public Collective {
   void Abort(absl::string_view reason) override;
 
  protected:
-  absl::Status ReduceInPlace(void* data, int64_t count, ElementType type) override;
-  absl::Status Gather(const void* in, int64_t bytes, void* out) override;
-  absl::Status BroadcastBytes(void* data, int64_t bytes, int root) override;
+  absl::Status ReduceInPlace(void* data, int64_t count, ElementType type, Memory) override;
+  absl::Status Gather(const void* in, int64_t bytes, void* out, Memory) override;
+  absl::Status BroadcastBytes(void* data, int64_t bytes, int root, Memory) override;
 
  private:
   // Starts the next operation: every rank tells every other what it does; they must do the same.

@@ -2,7 +2,6 @@
 
 #define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,11 +11,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/collective/message_collective.h"
+#include "common/collective/poll_pause.h"
 
 namespace retort::collective {
 namespace {
@@ -26,8 +25,6 @@ constexpr int kDataTag = 2;
 constexpr int kFailureTag = 3;
 constexpr int kJoinTag = 1000;     // + generation mod kJoinTags, on MPI_COMM_WORLD.
 constexpr int kJoinTags = 16'000;  // The standard promises tags up to 32,767.
-constexpr absl::Duration kYieldFor = absl::Milliseconds(2);
-constexpr absl::Duration kPollPause = absl::Microseconds(100);
 
 struct FailureMessage {
   int32_t code;
@@ -102,16 +99,6 @@ struct Process {
   Mutex mutex;  // Held for every MPI call.
   std::atomic<bool> group_broke{false};
 };
-
-// Yields at first, then sleeps a little: ranks may share cores.
-void PauseBetweenPolls(absl::Duration waited, absl::Duration spin) {
-  if (waited < spin) return;
-  if (waited < kYieldFor) {
-    sched_yield();
-  } else {
-    absl::SleepFor(kPollPause);
-  }
-}
 
 class MpiMessenger final : public Messenger {
  public:

@@ -115,7 +115,8 @@ SharedMemoryCollective::Place SharedMemoryCollective::Find(const void* data, int
   return {};
 }
 
-absl::Status SharedMemoryCollective::ReduceInPlace(void* data, int64_t count, ElementType type) {
+absl::Status SharedMemoryCollective::ReduceInPlace(void* data, int64_t count, ElementType type,
+                                                   Memory) {
   Step step = NextStep(Operation::kAllReduce, type, count);
   const int64_t bytes = count * ElementBytes(type);
   if (bytes == 0 || world_size() == 1) return member_->Barrier(step);
@@ -183,7 +184,7 @@ absl::Status SharedMemoryCollective::ReduceInBuffer(const Place& place, Step ste
   return member_->Barrier(step);
 }
 
-absl::Status SharedMemoryCollective::Gather(const void* in, int64_t bytes, void* out) {
+absl::Status SharedMemoryCollective::Gather(const void* in, int64_t bytes, void* out, Memory) {
   Step step = NextStep(Operation::kAllGather, ElementType::kByte, bytes);
   if (bytes == 0) return member_->Barrier(step);
   for (int64_t first = 0; first < bytes; first += kStageHalfBytes, ++chunks_, ++step.stage) {
@@ -197,7 +198,7 @@ absl::Status SharedMemoryCollective::Gather(const void* in, int64_t bytes, void*
   return absl::OkStatus();
 }
 
-absl::Status SharedMemoryCollective::BroadcastBytes(void* data, int64_t bytes, int root) {
+absl::Status SharedMemoryCollective::BroadcastBytes(void* data, int64_t bytes, int root, Memory) {
   Step step = NextStep(Operation::kBroadcast, ElementType::kByte, bytes);
   step.place = root;
   if (bytes == 0) return member_->Barrier(step);

@@ -7,6 +7,7 @@
 #include "absl/time/civil_time.h"
 #include "common/base/printable.h"
 #include "common/base/status_macros.h"
+#include "common/job/learner_collective.h"
 #include "common/job/policy_adapter.h"
 #include "common/job/schema.h"
 #include "common/job/yaml_tree.h"
@@ -196,6 +197,7 @@ absl::Status CheckConsistency(const v1::JobSpec& spec, const FieldPositions& at)
                                  kMaxRowsPerStep));
   }
   RETORT_RETURN_IF_ERROR(CheckOptimizer(spec, at));
+  RETORT_RETURN_IF_ERROR(CheckLearnerCollective(spec, at));
   if (spec.eval().every() > 0 && !spec.data().has_validation()) {
     return at.Error("data.validation",
                     absl::StrCat("is missing, but eval.every is ", spec.eval().every(),

@@ -151,7 +151,7 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec, const FieldPositions& pos
   plan.tokenizer_digest = models.tokenizer->digest();
   RETORT_RETURN_IF_ERROR(PlanData(spec, positions, models, &plan));
   RETORT_RETURN_IF_ERROR(PlanMemory(spec, positions, models, host, &plan));
-  RETORT_RETURN_IF_ERROR(PlanDevices(positions, host, &plan));
+  RETORT_RETURN_IF_ERROR(PlanDevices(spec, positions, host, &plan));
   AddClusterNotes(spec, host, &plan);
   return plan;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "common/job/learner_collective.h"
 #include "common/job/plan_memory.h"
 
 namespace retort::job {
@@ -23,6 +24,18 @@ absl::Status CheckHost(const std::string& field, const FieldPositions& at,
   return at.Error(field,
                   "is cuda, but this host has no CUDA device (retort devices lists them); expected "
                   "cpu, or a host with an NVIDIA GPU and its driver");
+}
+
+absl::Status CheckRanks(const v1::JobSpec& spec, const FieldPositions& at, size_t devices) {
+  const auto ranks = static_cast<size_t>(spec.cluster().learner().ranks());
+  if (LearnerCollective(spec) != v1::COLLECTIVE_KIND_NCCL || ranks <= devices) {
+    return absl::OkStatus();
+  }
+  return at.Error(
+      "cluster.learner.ranks",
+      absl::StrCat("is ", ranks, " on a host with ", devices, devices == 1 ? " GPU" : " GPUs",
+                   ", and NCCL takes one rank on each; expected at most ", devices,
+                   ", or collective: shm, which sums in the host's memory"));
 }
 
 std::string DeviceText(const gpu::DeviceInfo& device) {
@@ -59,7 +72,8 @@ void PlanDevice(const std::vector<gpu::DeviceInfo>& gpus, size_t device, Plan* p
 
 }  // namespace
 
-absl::Status PlanDevices(const FieldPositions& at, const HostFacts& host, Plan* plan) {
+absl::Status PlanDevices(const v1::JobSpec& spec, const FieldPositions& at, const HostFacts& host,
+                         Plan* plan) {
   const auto on_gpu = [](const RolePlan& role) { return role.on_gpu; };
   const auto first = std::find_if(plan->roles.begin(), plan->roles.end(), on_gpu);
   if (first == plan->roles.end()) return absl::OkStatus();
@@ -69,6 +83,7 @@ absl::Status PlanDevices(const FieldPositions& at, const HostFacts& host, Plan* 
   }
   const absl::StatusOr<std::vector<gpu::DeviceInfo>> gpus = host.gpus();
   RETORT_RETURN_IF_ERROR(CheckHost(absl::StrCat("cluster.", first->role, ".device"), at, gpus));
+  RETORT_RETURN_IF_ERROR(CheckRanks(spec, at, gpus->size()));
   for (size_t device = 0; device < gpus->size(); ++device) PlanDevice(*gpus, device, plan);
   return absl::OkStatus();
 }

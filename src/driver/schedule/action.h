@@ -13,7 +13,7 @@
 
 namespace retort::driver {
 
-// Leases, FormGroup, TrainStep, WriteCheckpoint, ExportModel, ReleaseArtifacts.
+// Leases, FormGroup, GroupIdentity, TrainStep, WriteCheckpoint, ExportModel, ReleaseArtifacts.
 struct SendMessage {
   WorkerId worker;
   v1::DriverMessage message;

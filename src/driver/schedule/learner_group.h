@@ -15,6 +15,8 @@ struct LearnerGroup {
 
   Phase phase = kDown;
   int64_t generation = 0;
+  v1::CollectiveKind collective = v1::COLLECTIVE_KIND_UNSPECIFIED;  // Of this generation.
+  bool identified = false;  // Over NCCL: rank 0's identity went to the others.
   // It was ready in this epoch: workers may hold results that a rewind must void.
   bool ready_in_epoch = false;
   // By rank, of the phase that runs.

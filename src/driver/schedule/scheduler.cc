@@ -72,6 +72,9 @@ void Scheduler::On(const WorkerSaid& said) {
   if (scorer && message.has_score_report()) {
     return OnScoreReport(worker.index, message.score_report());
   }
+  if (learner && message.has_group_identity()) {
+    return OnGroupIdentity(worker.index, message.group_identity());
+  }
   if (learner && message.has_learner_ready()) {
     return OnLearnerReady(worker.index, message.learner_ready());
   }

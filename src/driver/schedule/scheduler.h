@@ -94,6 +94,7 @@ class Scheduler {
   bool CheckpointDue() const;
   void SendCheckpoint();
   void SendExport();
+  void OnGroupIdentity(int rank, const v1::GroupIdentity& identity);
   void OnLearnerReady(int rank, const v1::LearnerReady& ready);
   void OnGroupReady();
   bool CheckPublished(const v1::LearnerReady& ready);

@@ -7,6 +7,11 @@
 #include "driver/schedule/scheduler.h"
 
 namespace retort::driver {
+namespace {
+
+constexpr size_t kMaxIdentityBytes = 128;
+
+}  // namespace
 
 void Scheduler::DriveLearners() {
   if (group_.phase == LearnerGroup::kDown) {
@@ -41,6 +46,7 @@ void Scheduler::DriveLearners() {
 // What the ranks reduce over; nothing if what the job asks for cannot be. Only workers know their
 // hosts and who started them, so the plan could not refuse it.
 std::optional<v1::CollectiveKind> Scheduler::ChooseCollective() {
+  if (config_.collective == v1::COLLECTIVE_KIND_NCCL) return config_.collective;
   std::optional<int> elsewhere, without_mpi;
   for (int rank = learners_.size() - 1; rank >= 0; --rank) {
     if (learners_.host(rank).host_identity != learners_.host(0).host_identity) elsewhere = rank;
@@ -69,6 +75,8 @@ void Scheduler::FormGroup() {
   if (!collective) return;
   group_.phase = LearnerGroup::kForming;
   ++group_.generation;
+  group_.collective = *collective;
+  group_.identified = false;
   group_.readies.clear();
   CleanCheckpoints clean;
   for (const int64_t step : checkpoints_) clean.keep.push_back(CheckpointName(step));
@@ -84,6 +92,28 @@ void Scheduler::FormGroup() {
     if (!checkpoints_.empty()) form->set_checkpoint(CheckpointName(checkpoints_.back()));
     learners_.Begin(rank, Task{Phase::kForm, epoch_, current_, 0, 0}, now_);
     Send({v1::ROLE_LEARNER, rank}, std::move(message));
+  }
+}
+
+// Rank 0 alone knows how the others find it; this passes on what it says, once for each generation.
+void Scheduler::OnGroupIdentity(int rank, const v1::GroupIdentity& identity) {
+  const WorkerId id{v1::ROLE_LEARNER, rank};
+  const bool forming =
+      group_.phase == LearnerGroup::kForming && group_.collective == v1::COLLECTIVE_KIND_NCCL;
+  if (!forming || identity.epoch() != epoch_ || identity.generation() != group_.generation) {
+    return Refuse(id, "a stale GroupIdentity");
+  }
+  if (rank != 0) return Refuse(id, "a GroupIdentity that rank 0 alone may send");
+  if (group_.identified) return Refuse(id, "a second GroupIdentity of its group");
+  if (identity.id().empty() || identity.id().size() > kMaxIdentityBytes) {
+    return Kill(id, absl::StrCat("bad GroupIdentity: ", identity.id().size(),
+                                 " bytes, expected 1 to ", kMaxIdentityBytes));
+  }
+  group_.identified = true;
+  for (int other = 1; other < learners_.size(); ++other) {
+    v1::DriverMessage message;
+    *message.mutable_group_identity() = identity;
+    Send({v1::ROLE_LEARNER, other}, std::move(message));
   }
 }
 

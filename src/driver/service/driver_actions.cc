@@ -10,10 +10,11 @@
 namespace retort::driver {
 namespace {
 
-// Leases can be repeated, so they need not wait for the disk; everything else builds on what was
-// journaled.
+// Leases can be repeated, and a group's identity is of the moment: they need not wait for the disk.
+// Everything else builds on what was journaled.
 bool NeedsDurableJournal(const v1::DriverMessage& message) {
-  return !message.has_rollout_lease() && !message.has_score_lease();
+  return !message.has_rollout_lease() && !message.has_score_lease() &&
+         !message.has_group_identity();
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/data/cursor.h"
 #include "common/job/input_digests.h"
+#include "common/job/learner_collective.h"
 #include "common/rpc/build_version.h"
 
 namespace retort::driver {
@@ -36,7 +37,7 @@ absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan
     count = role.processes;
     setup.threads[key] = role.threads;
   }
-  config.collective = spec.cluster().learner().collective();
+  config.collective = job::LearnerCollective(spec);
   if (config.collective == v1::COLLECTIVE_KIND_MPI && !external) {
     return absl::FailedPreconditionError(
         "cluster.learner.collective is mpi, but this run starts its workers itself; use shm or "

@@ -17,7 +17,7 @@ struct JobSetup {
   std::map<v1::Role, int> threads;  // Per process.
 };
 
-// `external`: workers come by mpirun, so that `collective: auto` means mpi.
+// `external`: workers come by mpirun, so that `collective: auto` means mpi on the CPU.
 // FAILED_PRECONDITION: mpi without external workers.
 absl::StatusOr<JobSetup> SetUpJob(const v1::JobSpec& spec, const job::Plan& plan,
                                   const std::string& run_dir, bool external);

@@ -82,6 +82,20 @@ TEST_F(PlanTest, MakePlan_Gpus_AskedForOnlyIfWantedAndSharedOutInTurn) {
   EXPECT_THAT(Describe(plan), HasSubstr("GPUs          rollout 0,2 on device 0 (One), learner 0"));
 }
 
+TEST_F(PlanTest, MakePlan_MoreRanksThanGpus_OnlyThroughTheHost) {
+  host_.gpus = [] {
+    return std::vector<gpu::DeviceInfo>{
+        {.index = 0, .name = "One", .uuid = "a", .memory_bytes = int64_t{1} << 30}};
+  };
+  std::vector<std::string> overrides = {"rollout.max_new_tokens=4", "cluster.learner.device=cuda",
+                                        "cluster.learner.ranks=2"};
+  EXPECT_THAT(ErrorOf(kPpoJob, overrides),
+              HasSubstr("cluster.learner.ranks is 2 on a host with 1 GPU, and NCCL takes one rank "
+                        "on each; expected at most 1, or collective: shm"));
+  overrides.push_back("cluster.learner.collective=shm");
+  EXPECT_THAT(Planned(kPpoJob, overrides).devices, ElementsAre("learner 0,1 on device 0 (One)"));
+}
+
 TEST_F(PlanTest, MakePlan_WorkersElsewhere_CudaIsTheirsToCheck) {
   host_.gpus = nullptr;
   EXPECT_THAT(Planned(kPpoJob, {"rollout.max_new_tokens=4", "cluster.learner.device=cuda"}).notes,

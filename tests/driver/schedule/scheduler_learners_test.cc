@@ -156,6 +156,125 @@ TEST_F(SchedulerTest, Collective_MpiWithoutMpirun_Refused) {
   EXPECT_THAT(Failure(), HasSubstr("mpirun did not start learner-1"));
 }
 
+class GroupIdentityTest : public SchedulerTest {
+ protected:
+  void SetUp() override {
+    ScheduleConfig config = TwoBundles();
+    config.collective = v1::COLLECTIVE_KIND_NCCL;
+    Make(config);
+    host_[kLearner1] = "another";
+    JoinAll();
+  }
+  // What learner `learner` says of the group that it was told to form.
+  v1::WorkerMessage IdentityOf(WorkerId learner) {
+    v1::WorkerMessage message;
+    v1::GroupIdentity& identity = *message.mutable_group_identity();
+    identity.set_epoch(forms_[learner].epoch());
+    identity.set_generation(forms_[learner].generation());
+    identity.set_id(std::string(128, 'x'));
+    return message;
+  }
+  void KeepForms() {
+    for (const WorkerId learner : {kLearner0, kLearner1})
+      forms_[learner] = sent_[learner].form_group();
+  }
+  int Relayed(WorkerId learner) const {
+    int relayed = 0;
+    for (const SendMessage& send : All<SendMessage>()) {
+      relayed += send.worker == learner && send.message.has_group_identity();
+    }
+    return relayed;
+  }
+  int64_t Refused() const { return scheduler_->snapshot().refused_messages; }
+
+  std::map<WorkerId, v1::FormGroup> forms_;
+};
+
+TEST_F(GroupIdentityTest, Nccl_LearnersOfTwoHosts_FormOverIt) {
+  EXPECT_EQ(sent_[kLearner0].form_group().collective(), v1::COLLECTIVE_KIND_NCCL);
+  EXPECT_EQ(sent_[kLearner1].form_group().collective(), v1::COLLECTIVE_KIND_NCCL);
+}
+
+TEST_F(GroupIdentityTest, OfRank0_GoesToTheOthersOnce) {
+  KeepForms();
+  Say(kLearner0, IdentityOf(kLearner0));
+  EXPECT_EQ(Relayed(kLearner0), 0);
+  ASSERT_EQ(Relayed(kLearner1), 1);
+  EXPECT_EQ(sent_[kLearner1].group_identity().id(), std::string(128, 'x'));
+  EXPECT_EQ(sent_[kLearner1].group_identity().generation(), forms_[kLearner1].generation());
+  Say(kLearner0, IdentityOf(kLearner0));
+  EXPECT_EQ(Relayed(kLearner1), 0);
+  EXPECT_EQ(Refused(), 1);
+  Ready(kLearner0);  // The refusal cost nothing: the group still forms. (sent_ holds the form.)
+  EXPECT_EQ(Failure(), "");
+}
+
+TEST_F(GroupIdentityTest, OfAnotherRankEpochOrGeneration_Refused) {
+  KeepForms();
+  Say(kLearner1, IdentityOf(kLearner1));
+  EXPECT_EQ(Relayed(kLearner1), 0);
+  v1::WorkerMessage other = IdentityOf(kLearner0);
+  other.mutable_group_identity()->set_generation(forms_[kLearner0].generation() + 1);
+  Say(kLearner0, other);
+  EXPECT_EQ(Relayed(kLearner1), 0);
+  other = IdentityOf(kLearner0);
+  other.mutable_group_identity()->set_epoch(forms_[kLearner0].epoch() + 1);
+  Say(kLearner0, other);
+  EXPECT_EQ(Relayed(kLearner1), 0);
+  EXPECT_EQ(Refused(), 3);
+}
+
+TEST_F(GroupIdentityTest, OfTheGroupBefore_RefusedAndTheNewOnePasses) {
+  KeepForms();
+  const v1::WorkerMessage stale = IdentityOf(kLearner0);
+  Lose(kLearner1);
+  Join(kLearner0);
+  Join(kLearner1);
+  KeepForms();
+  EXPECT_GT(forms_[kLearner0].generation(), stale.group_identity().generation());
+  Say(kLearner0, stale);
+  EXPECT_EQ(Relayed(kLearner1), 0);
+  EXPECT_EQ(Refused(), 1);
+  Say(kLearner0, IdentityOf(kLearner0));
+  EXPECT_EQ(Relayed(kLearner1), 1);
+}
+
+TEST_F(GroupIdentityTest, WhenTheGroupIsReady_Refused) {
+  KeepForms();
+  const v1::WorkerMessage identity = IdentityOf(kLearner0);
+  Ready(kLearner0);
+  Ready(kLearner1);
+  Say(kLearner0, identity);
+  EXPECT_EQ(Relayed(kLearner1), 0);
+  EXPECT_EQ(Refused(), 1);
+}
+
+TEST_F(GroupIdentityTest, OfNoOrTooManyBytes_SenderIsReplaced) {
+  for (const size_t bytes : {size_t{0}, size_t{129}}) {
+    SetUp();
+    KeepForms();
+    v1::WorkerMessage bad = IdentityOf(kLearner0);
+    bad.mutable_group_identity()->set_id(std::string(bytes, 'x'));
+    Say(kLearner0, bad);
+    EXPECT_EQ(Relayed(kLearner1), 0);
+    ASSERT_FALSE(All<KillWorker>().empty());
+    EXPECT_EQ(All<KillWorker>()[0].worker, kLearner0);
+    EXPECT_THAT(All<KillWorker>()[0].cause, HasSubstr("bad GroupIdentity"));
+  }
+}
+
+TEST_F(SchedulerTest, GroupIdentity_OfAGroupOverSharedMemory_Refused) {
+  Make(TwoBundles());
+  JoinAll();
+  v1::WorkerMessage message;
+  message.mutable_group_identity()->set_epoch(sent_[kLearner0].form_group().epoch());
+  message.mutable_group_identity()->set_generation(sent_[kLearner0].form_group().generation());
+  message.mutable_group_identity()->set_id("x");
+  Say(kLearner0, message);
+  EXPECT_FALSE(Sent(kLearner1, v1::DriverMessage::kGroupIdentity));
+  EXPECT_EQ(scheduler_->snapshot().refused_messages, 1);
+}
+
 TEST_F(SchedulerTest, StopRequested_RunningStepIsFinishedThenCheckpointThenStopped) {
   Make(TwoBundles());
   Start();
