@@ -23,7 +23,7 @@
 #include "absl/time/time.h"
 #include "common/collective/collective.h"
 #include "common/collective/operation_step.h"
-#include "common/collective/process_identity.h"
+#include "common/base/process_identity.h"
 
 namespace retort::collective {
 

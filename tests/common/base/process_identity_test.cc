@@ -1,12 +1,13 @@
-#include "common/collective/process_identity.h"
+#include "common/base/process_identity.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "gtest/gtest.h"
 
-namespace retort::collective {
+namespace retort {
 namespace {
 
 TEST(ProcessIdentityTest, IsAlive_Itself_True) {
@@ -47,7 +48,29 @@ TEST(ProcessIdentityTest, IsAlive_ZombieThatNobodyCollected_False) {
   for (const int fd : {to_child[0], to_child[1], to_parent[0], to_parent[1]}) close(fd);
 }
 
+TEST(ProcessIdentityTest, IsAlive_NoDescriptorFree_TrueForItWasNotSeenDead) {
+  const ProcessIdentity self = *OwnProcess();
+  rlimit limit;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{0, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const bool alive = IsAlive(self);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_TRUE(alive);
+}
+
+TEST(ProcessIdentityTest, PackProcess_LargestIds_RoundTrip) {
+  const ProcessIdentity cases[] = {{1, 0}, {4'194'303, 5}, {77, (uint64_t{1} << 42) - 1}};
+  for (const ProcessIdentity& c : cases) EXPECT_EQ(UnpackProcess(PackProcess(c)), c) << c.pid;
+  EXPECT_NE(PackProcess({77, 1}), PackProcess({77, 2})) << "a reused process id is another process";
+  EXPECT_EQ(PackProcess({}), 0u);
+}
+
+TEST(ProcessIdentityTest, IsAlive_UnpackedIdentity_Found) {
+  EXPECT_TRUE(IsAlive(UnpackProcess(PackProcess(*OwnProcess()))));
+}
+
 TEST(ProcessIdentityTest, IsAlive_Thread_True) { EXPECT_TRUE(IsAlive(ProcessIdentity{})); }
 
 }  // namespace
-}  // namespace retort::collective
+}  // namespace retort
