@@ -115,7 +115,7 @@ class TensorRingProducer {
 
   // Takes the slot of `sequence` for writing on `stream` (null for a host ring), once no living
   // consumer leases it; waits at most `wait` for that, and then does what the BusyPolicy says.
-  // The slot's old tensor is gone, except after an error.
+  // The slot's old tensor is gone then, and after an error of the transport.
   // Errors: INVALID_ARGUMENT negative sequence; DEADLINE_EXCEEDED names the process that holds the
   // slot; ABORTED a newer epoch took over; those of the transport.
   absl::StatusOr<SlotWrite> Begin(int64_t sequence, gpu::Stream stream, absl::Duration wait);
@@ -134,12 +134,14 @@ class TensorRingProducer {
 
  private:
   friend class SlotWrite;
-  TensorRingProducer(std::unique_ptr<RingMemory> memory, const TensorRingShape& shape,
-                     const ProducerOptions& options, std::unique_ptr<ProducerTransport> transport);
-  absl::Status TakeOver();
+  TensorRingProducer(std::unique_ptr<RingMemory> memory, const ProducerOptions& options,
+                     std::unique_ptr<ProducerTransport> transport);
+  absl::Status TakeOver(uint64_t pid_namespace);
+  absl::Status Fenced() const;
   absl::Status TakeSlot(int slot, absl::Duration wait, uint64_t* turn);
   absl::Status CommitSlot(const SlotWrite& write, const TensorHeader& header);
   void AbandonSlot(const SlotWrite& write);
+  absl::Status EndSlot(const SlotWrite& write, bool publish);
   int SlotOf(int64_t sequence) const { return static_cast<int>(sequence % shape_.slots); }
 
   const std::unique_ptr<RingMemory> memory_;

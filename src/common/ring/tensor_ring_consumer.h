@@ -90,11 +90,13 @@ class TensorRingConsumer {
   TensorRingConsumer(TensorRingObserver observer, uint64_t self,
                      std::unique_ptr<ConsumerTransport> transport);
   absl::Status AttachEntry();
+  absl::StatusOr<TensorLease> TryAcquire(const TensorRequest& request, gpu::Stream stream);
   absl::StatusOr<TensorView> Lease(const TensorRequest& request);
-  absl::Status Prepare(const TensorView& view, gpu::Stream stream);
-  absl::Status Release(const TensorLease& lease, gpu::Stream stream);
+  absl::Status Prepare(TensorView& view, gpu::Stream stream);
+  absl::Status Release(int slot, gpu::Stream stream);
   bool StillHolds(const TensorLease& lease) const;
   void GiveBack(int slot);
+  void CloseStale(absl::Duration wait);
 
   const TensorRingObserver observer_;
   const uint64_t self_;

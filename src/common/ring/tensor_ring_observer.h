@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -32,6 +33,8 @@ struct TensorView {
   uint64_t generation = 0;  // Of the producer that wrote it.
 };
 
+struct SlotRecord;  // ring_memory.h
+
 // Thread-safe after Open.
 class TensorRingObserver {
  public:
@@ -53,6 +56,10 @@ class TensorRingObserver {
  private:
   friend class TensorRingConsumer;
   explicit TensorRingObserver(std::shared_ptr<RingMemory> memory);
+  // Observe, with a call after each time it slept.
+  absl::StatusOr<TensorView> ObserveWhile(const TensorRequest& request,
+                                          absl::FunctionRef<void()> on_wake) const;
+  absl::StatusOr<TensorView> ViewOf(int slot, uint64_t turn, const SlotRecord& record) const;
 
   std::shared_ptr<RingMemory> memory_;
 };
