@@ -155,6 +155,13 @@ at::Tensor& SetWholeStorage(at::Tensor& self, c10::Storage storage) {
   return SetStorage(self, std::move(storage), 0, elements, {});
 }
 
+// Products of bf16 in fp32, which a GPU has and the CPU lacks.
+at::Tensor WideProduct(const at::Tensor& a, const at::Tensor& b, at::ScalarType type) {
+  TORCH_CHECK(type == at::kFloat && a.scalar_type() == b.scalar_type(), "products to ", type);
+  TORCH_CHECK(a.device() == Device() && b.device() == Device(), "products of two devices");
+  return HostView(a).to(type).matmul(HostView(b).to(type)).to(Device());
+}
+
 // A tensor without dimensions may stay on the CPU, as CUDA allows; lists of tensors may not.
 void CheckDevice(const c10::OperatorHandle& op, const c10::IValue& argument) {
   const auto check = [&op](const at::Tensor& t, bool scalar_allowed) {
@@ -185,6 +192,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_copy_from", &CopyFrom);
   m.impl("_copy_from_and_resize", &CopyFromAndResize);
   m.impl("_local_scalar_dense", &LocalScalarDense);
+  m.impl("mm.dtype", &WideProduct);
+  m.impl("bmm.dtype", &WideProduct);
   m.impl("set_.source_Tensor", &at::native::set_tensor_);
   m.impl("set_.source_Storage", &SetWholeStorage);
   m.impl("set_.source_Storage_storage_offset", &SetStorage);
