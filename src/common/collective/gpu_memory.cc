@@ -47,9 +47,12 @@ absl::Status WaitForEvent(gpu::Api* api, gpu::Event event, absl::Duration deadli
 }
 
 absl::StatusOr<DeviceBuffers> DeviceBuffers::On(gpu::Api* api, int index) {
-  const std::string name = absl::StrCat(api->torch_device_type(), ":", index);
-  RETORT_ASSIGN_OR_RETURN(const at::Device device,
-                          tensor::CatchTorch([&]() -> at::Device { return at::Device(name); }));
+  RETORT_ASSIGN_OR_RETURN(
+      const at::Device device, tensor::CatchTorch([&]() -> at::Device {
+        const at::Device kind(api->torch_device_type());
+        // LibTorch tells "cpu", where its own tensors are, from "cpu:0".
+        return kind.is_cpu() ? kind : at::Device(kind.type(), static_cast<int8_t>(index));
+      }));
   return DeviceBuffers(api, device);
 }
 

@@ -1,7 +1,7 @@
 // What every backend of collective::Collective must do, as bodies that each rank of a group runs:
-// in threads for `local`, in processes for `shm` and `mpi`. A body compares with sums that it
-// computes itself in rank order, bit for bit, so backends that pass agree with each other bit for
-// bit.
+// in threads for `local` and `nccl` over fakes, in processes for `shm` and `mpi`. A body compares
+// with sums that it computes itself in rank order, bit for bit, so backends that pass agree with
+// each other bit for bit (the fake NCCL adds in rank order, which the real one does not).
 #pragma once
 
 #include <functional>
@@ -20,6 +20,8 @@ namespace retort::collective {
 struct ContractWorld {
   std::function<void()> hold;
   std::function<void()> release;
+  // Ranks hear why a peer aborted, and who stays away. Over NCCL they see a deadline.
+  bool peers_hear = true;
 };
 
 struct ContractCase {

@@ -3,8 +3,8 @@
 #include <thread>
 #include <tuple>
 
-#include "common/base/mutex.h"
 #include "common/collective/collective_contract.h"
+#include "common/collective/gate.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -12,24 +12,6 @@ namespace retort::collective {
 namespace {
 
 using ::testing::HasSubstr;
-
-class Gate {
- public:
-  void Wait() {
-    MutexLock lock(&mutex_);
-    while (!open_) opened_.Wait(&mutex_);
-  }
-  void Open() {
-    MutexLock lock(&mutex_);
-    open_ = true;
-    opened_.NotifyAll();
-  }
-
- private:
-  Mutex mutex_;
-  CondVar opened_;
-  bool open_ ABSL_GUARDED_BY(mutex_) = false;
-};
 
 // Runs `body` as every rank, each in a thread; returns what each said.
 std::vector<std::string> RunRanks(int world_size, const CollectiveOptions& options,
