@@ -22,4 +22,7 @@ struct GpuDevice {
 absl::StatusOr<GpuDevice> OpenGpu(absl::string_view executable_directory, absl::string_view build,
                                   int worker);
 
+// Where tensors of a process go whose GPU, if any, is `gpu`.
+inline at::Device DeviceOf(const GpuDevice* gpu) { return gpu == nullptr ? at::kCPU : gpu->device; }
+
 }  // namespace retort::tensor

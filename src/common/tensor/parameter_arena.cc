@@ -89,6 +89,12 @@ absl::StatusOr<ParameterArena> ParameterArena::CopyTo(const at::Device& device,
   return copy;
 }
 
+absl::StatusOr<ParameterArena> ParameterArena::On(const at::Device& device,
+                                                  at::ScalarType wanted) const {
+  if (flat_.device() == device && type() == wanted) return *this;
+  return CopyTo(device, wanted);
+}
+
 void ParameterArena::CopyFrom(const ParameterArena& other) const {
   RETORT_CHECK(other.layout().total_elements == layout_->total_elements) << "another layout";
   const at::NoGradGuard no_grad;

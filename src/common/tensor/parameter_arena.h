@@ -44,6 +44,8 @@ class ParameterArena {
   absl::StatusOr<ParameterArena> CopyTo(const at::Device& device) const {
     return CopyTo(device, type());
   }
+  // This arena if it lies there in that type, else a copy.
+  absl::StatusOr<ParameterArena> On(const at::Device& device, at::ScalarType type) const;
   // Takes over the values of an arena of the same layout (CHECKed by size), of any type and device.
   // Throws what LibTorch throws.
   void CopyFrom(const ParameterArena& other) const;

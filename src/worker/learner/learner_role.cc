@@ -276,7 +276,8 @@ absl::StatusOr<Report> LearnerRole::Export(const v1::ExportModel& command) {
 
 absl::Status RunLearner(DriverSession& session, const LearnerOptions& options) {
   RETORT_ASSIGN_OR_RETURN(LearnerJob job,
-                          LoadLearnerJob(session.welcome().spec(), session.welcome().run_dir()));
+                          LoadLearnerJob(session.welcome().spec(), session.welcome().run_dir(),
+                                         PlaceOf(session.welcome().spec(), options.gpu)));
   return LearnerRole(session, options, std::move(job)).Run();
 }
 
