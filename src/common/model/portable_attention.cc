@@ -89,10 +89,8 @@ at::Tensor Unseen(const AttentionRule& rule, const Chunk& chunk, const at::Devic
 // Scores of a chunk [kv_heads, G * C, K], scaled and capped; -inf where the query does not see the
 // key.
 at::Tensor Scores(const AttentionRule& rule, const Segment& segment, const Chunk& chunk) {
-  const at::Tensor keys = segment.k.narrow(1, chunk.first, chunk.keys());
-  at::Tensor scores = MultiplyToFp32(Stacked(segment.q, chunk), keys.transpose(1, 2));
-  scores.mul_(rule.scale);
-  if (rule.soft_cap > 0) scores.div_(rule.soft_cap).tanh_().mul_(rule.soft_cap);
+  const at::Tensor scores =
+      CappedScores(rule, Stacked(segment.q, chunk), segment.k.narrow(1, chunk.first, chunk.keys()));
   scores.view({scores.size(0), -1, chunk.queries(), chunk.keys()})
       .masked_fill_(Unseen(rule, chunk, scores.device()), -std::numeric_limits<double>::infinity());
   return scores;
@@ -144,6 +142,12 @@ at::Tensor ChunkBackward(const AttentionRule& rule, const Segment& segment, cons
 }
 
 }  // namespace
+
+at::Tensor CappedScores(const AttentionRule& rule, const at::Tensor& q, const at::Tensor& k) {
+  at::Tensor scores = MultiplyToFp32(q, k.transpose(1, 2)).mul_(rule.scale);
+  if (rule.soft_cap > 0) scores.div_(rule.soft_cap).tanh_().mul_(rule.soft_cap);
+  return scores;
+}
 
 at::Tensor Rotate(const AttentionRule& rule, const at::Tensor& x, const at::Tensor& cos,
                   const at::Tensor& sin, double direction) {

@@ -33,6 +33,10 @@ AttentionOutput AttentionForward(const AttentionTensors& in);
 at::Tensor AttentionBackward(const AttentionTensors& in, const AttentionOutput& forward,
                              const at::Tensor& dout);
 
+// q k^T of batches q [B, M, head_dim] and k [B, K, head_dim], scaled and capped as the rule says:
+// [B, M, K] fp32.
+at::Tensor CappedScores(const AttentionRule& rule, const at::Tensor& q, const at::Tensor& k);
+
 // x [N, heads, head_dim], of which the rule's part is rotated by the angles of the rows, cos and
 // sin [N, rotary_dim / 2]. direction -1 rotates back. In fp32; of x's type again.
 at::Tensor Rotate(const AttentionRule& rule, const at::Tensor& x, const at::Tensor& cos,
