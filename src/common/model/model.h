@@ -61,6 +61,11 @@ class Model {
   // before the first forward.
   void AttachGradients(const tensor::ParameterArena& gradients);
 
+  // These parameters, one for each entry of their layout.
+  const std::vector<at::Tensor>& trained() const {
+    return adapter_.targets.empty() ? parameters_ : adapter_parameters_;
+  }
+
   const layout::ModelConfig& config() const { return config_; }
 
   // What the head multiplies: last hidden states, after the final norm and the projection out, if

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "common/collective/mpi_collective.h"
+#include "common/gpu/plugin.h"
 #include "worker/agent/driver_session.h"
 
 namespace retort::worker {
@@ -13,6 +14,8 @@ namespace retort::worker {
 struct LearnerOptions {
   std::string token;                      // The run's: the shared-memory broker wants it.
   collective::MpiRuntime* mpi = nullptr;  // Set under mpirun.
+  const gpu::Plugin* gpu = nullptr;       // Set where it computes on a GPU; outlives the role.
+  int device = 0;                         // Of the plug-in's.
 };
 
 // Runs until the driver says Shutdown (OK) or is lost. Failures of single commands are reported to
