@@ -49,6 +49,23 @@ inline layout::ModelConfig Gpt2() {
   return c;
 }
 
+// Qwen2.5's smallest: 494 M parameters.
+inline layout::ModelConfig Qwen05b() {
+  layout::ModelConfig c;
+  c.model_type = "qwen2";
+  c.vocab_size = 151936;
+  c.hidden_size = 896;
+  c.intermediate_size = 4864;
+  c.num_hidden_layers = 24;
+  c.num_attention_heads = 14;
+  c.num_key_value_heads = 2;
+  c.head_dim = 64;
+  c.max_position_embeddings = 32768;
+  c.attention.qkv_bias = true;
+  c.tie_word_embeddings = true;
+  return c;
+}
+
 struct BenchModel {
   std::string name;
   tensor::ParameterArena arena;
@@ -66,6 +83,22 @@ inline BenchModel LoadedModel(const std::string& folder) {
   auto arena = tensor::ReadModelArena(folder, layout::LayoutFor(*config, false));
   RETORT_CHECK(arena.ok()) << arena.status().ToString();
   return {folder, *arena, model::Model(*config, *arena)};
+}
+
+// The shapes that benchmarks know by name.
+inline BenchModel ModelOfShape(const std::string& shape) {
+  if (shape == "gpt2-124m") return RandomModel(shape, Gpt2());
+  if (shape == "qwen2-0.5b") return RandomModel(shape, Qwen05b());
+  RETORT_CHECK(shape == "llama-10m") << "no shape is called " << shape;
+  return RandomModel(shape, Llama10m());
+}
+
+// The same weights in other memory or of another type.
+inline BenchModel MovedTo(const BenchModel& m, const at::Device& device, at::ScalarType type) {
+  auto arena = tensor::ParameterArena::Allocate(m.arena.layout(), type, device);
+  RETORT_CHECK(arena.ok()) << arena.status().ToString();
+  arena->flat().copy_(m.arena.flat());
+  return {m.name, *arena, model::Model(m.model.config(), *arena)};
 }
 
 inline double Quantile(std::vector<double> values, double q) {

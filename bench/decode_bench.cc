@@ -1,5 +1,6 @@
 // Greedy decoding of forced lengths in fp32, and how much of the machine's read bandwidth it uses.
-//   build/bench/decode_bench [--threads=2] [--rounds=7] [--model=DIR] [--batch=1,16]
+//   build/bench/decode_bench [--threads=2] [--rounds=7] [--model=DIR | --shape=NAME] [--batch=1,16]
+//                            [--device=cuda] [--dtype=bfloat16]
 // Each round first reads a buffer of the weights' size as fast as it can, then decodes, so that
 // both see the same machine and the same caches. A token of a batch of one reads every weight but
 // the embedding's rows once; tokens per second count new tokens only, the time includes the
@@ -14,6 +15,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/strings/numbers.h"
+#include "bench_device.h"
 #include "bench_model.h"
 #include "common/model/generate.h"
 #include "common/model/simd.h"
@@ -22,7 +24,11 @@
 
 ABSL_FLAG(int, threads, 2, "threads");
 ABSL_FLAG(int, rounds, 7, "measured rounds, after one to warm up");
-ABSL_FLAG(std::string, model, "", "a model folder; empty: random weights of both known shapes");
+ABSL_FLAG(std::string, model, "", "a model folder; empty: random weights of --shape");
+ABSL_FLAG(std::vector<std::string>, shape, std::vector<std::string>({"llama-10m", "gpt2-124m"}),
+          "llama-10m, gpt2-124m or qwen2-0.5b");
+ABSL_FLAG(std::string, device, "cpu", "cpu, or cuda");
+ABSL_FLAG(std::string, dtype, "float32", "float32, or bfloat16: how weights are held");
 ABSL_FLAG(std::vector<std::string>, batch, std::vector<std::string>({"1", "16"}), "batch sizes");
 ABSL_FLAG(int64_t, prompt, 32, "prompt tokens");
 ABSL_FLAG(int64_t, new_tokens, 128, "new tokens of each sample");
@@ -83,7 +89,22 @@ double ReadRate(const float* data, int64_t floats, int threads) {
   return kPasses * 4.0 * static_cast<double>(share * threads) / (Seconds() - start);
 }
 
-double ReadBandwidth(const float* data, int64_t floats, int threads) {
+// Of a GPU: what a sum over the weights reads.
+double DeviceReadRate(const at::Tensor& weights) {
+  constexpr int kPasses = 20;
+  at::Tensor sum = weights.sum();
+  sum.cpu();
+  const double start = Seconds();
+  for (int pass = 0; pass < kPasses; ++pass) sum = weights.sum();
+  sum.cpu();
+  return kPasses * static_cast<double>(weights.nbytes()) / (Seconds() - start);
+}
+
+double ReadBandwidth(const at::Tensor& weights, int threads) {
+  if (!weights.is_cpu()) return DeviceReadRate(weights);
+  // Of bf16 as many bytes: what is read is not looked at.
+  const float* const data = static_cast<const float*>(weights.const_data_ptr());
+  const int64_t floats = static_cast<int64_t>(weights.nbytes() / sizeof(float));
   const double plain = ReadRate<false>(data, floats, threads);
   return std::max(plain, ReadRate<true>(data, floats, threads));
 }
@@ -122,10 +143,11 @@ double DecodeSeconds(const BenchModel& m, int64_t batch) {
 void Measure(const BenchModel& m, int64_t batch) {
   const int threads = absl::GetFlag(FLAGS_threads);
   const int64_t tokens = batch * absl::GetFlag(FLAGS_new_tokens);
-  const double bytes = 4.0 * static_cast<double>(WeightsRead(m));
+  const at::Tensor weights = m.arena.flat().narrow(0, 0, WeightsRead(m));
+  const auto bytes = static_cast<double>(weights.nbytes());
   std::vector<double> rates, bandwidths, shares;
   for (int round = -1; round < absl::GetFlag(FLAGS_rounds); ++round) {
-    const double bandwidth = ReadBandwidth(m.arena.data(), WeightsRead(m), threads);
+    const double bandwidth = ReadBandwidth(weights, threads);
     const double rate = static_cast<double>(tokens) / DecodeSeconds(m, batch);
     if (round < 0) continue;
     rates.push_back(rate);
@@ -151,14 +173,18 @@ void MeasureAll(const BenchModel& m) {
 }
 
 int Main() {
-  tensor::ConfigureTorchProcess(absl::GetFlag(FLAGS_threads));
-  const std::string folder = absl::GetFlag(FLAGS_model);
+  const BenchDevice device =
+      OpenBenchDevice(absl::GetFlag(FLAGS_device), absl::GetFlag(FLAGS_threads));
+  const std::string folder = absl::GetFlag(FLAGS_model), dtype = absl::GetFlag(FLAGS_dtype);
+  RETORT_CHECK(dtype == "float32" || dtype == "bfloat16") << "--dtype=" << dtype;
+  const at::ScalarType type = dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (!folder.empty()) {
-    MeasureAll(LoadedModel(folder));
+    MeasureAll(MovedTo(LoadedModel(folder), device.device, type));
     return 0;
   }
-  MeasureAll(RandomModel("llama-10m", Llama10m()));
-  MeasureAll(RandomModel("gpt2-124m", Gpt2()));
+  for (const std::string& shape : absl::GetFlag(FLAGS_shape)) {
+    MeasureAll(MovedTo(ModelOfShape(shape), device.device, type));
+  }
   return 0;
 }
 

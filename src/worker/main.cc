@@ -17,8 +17,10 @@
 #include "common/base/random_id.h"
 #include "common/base/status_macros.h"
 #include "common/collective/mpi_collective.h"
+#include "common/gpu/nccl_environment.h"
 #include "common/job/input_digests.h"
 #include "common/rpc/build_version.h"
+#include "common/tensor/gpu_device.h"
 #include "common/tensor/torch_process.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/driver_session.h"
@@ -116,16 +118,43 @@ absl::Status CheckOwnFiles(const v1::Welcome& welcome) {
                           {welcome.inputs().begin(), welcome.inputs().end()});
 }
 
-absl::Status RunRole(DriverSession& session, const std::string& token,
+v1::Device DeviceOf(const v1::Welcome& welcome) {
+  const v1::ClusterSpec& cluster = welcome.spec().cluster();
+  switch (welcome.role()) {
+    case v1::ROLE_ROLLOUT:
+      return cluster.rollout().device();
+    case v1::ROLE_SCORER:
+      return cluster.scorer().device();
+    default:
+      return cluster.learner().device();
+  }
+}
+
+// The role's GPU if the job gives it one; none is no error. Before any other ATen call.
+absl::StatusOr<std::optional<tensor::GpuDevice>> OpenDevice(const v1::Welcome& welcome) {
+  if (DeviceOf(welcome) != v1::DEVICE_CUDA) return std::optional<tensor::GpuDevice>();
+  RETORT_ASSIGN_OR_RETURN(
+      tensor::GpuDevice gpu,
+      tensor::OpenGpu(ExecutableDirectory(), rpc::kSourceDigest, welcome.index()));
+  LogInfo("device={} name=\"{}\" uuid={} of={} nccl={}", gpu.device.str(), gpu.info.name,
+          gpu.info.uuid, gpu.device_count, gpu.plugin.nccl->version());
+  return std::optional<tensor::GpuDevice>(std::move(gpu));
+}
+
+absl::Status RunRole(DriverSession& session, const std::string& token, int threads,
                      collective::MpiRuntime* mpi) {
   RETORT_RETURN_IF_ERROR(CheckOwnFiles(session.welcome()));
+  RETORT_ASSIGN_OR_RETURN(const std::optional<tensor::GpuDevice> opened,
+                          OpenDevice(session.welcome()));
+  const tensor::GpuDevice* const gpu = opened.has_value() ? &*opened : nullptr;
+  tensor::ConfigureTorchProcess(threads);
   switch (session.welcome().role()) {
     case v1::ROLE_ROLLOUT:
-      return RunRollout(session, token);
+      return RunRollout(session, {.token = token, .gpu = gpu});
     case v1::ROLE_SCORER:
-      return RunScorer(session);
+      return RunScorer(session, {.gpu = gpu});
     case v1::ROLE_LEARNER:
-      return RunLearner(session, {.token = token, .mpi = mpi});
+      return RunLearner(session, {.token = token, .mpi = mpi, .gpu = gpu});
     default:
       return absl::InternalError("the driver gave this worker no role");
   }
@@ -159,11 +188,10 @@ absl::Status RunSession(const WorkerFlags& flags, collective::MpiRuntime* mpi, i
   RETORT_ASSIGN_OR_RETURN(const std::unique_ptr<DriverSession> session,
                           DriverSession::Connect(options));
   const int threads = ThreadsOf(flags, session->welcome());
-  tensor::ConfigureTorchProcess(threads);
   LogInfo("worker started role={} index={} threads={} build=\"{}\"",
           v1::Role_Name(session->welcome().role()), session->welcome().index(), threads,
           std::string(rpc::BuildVersion()));
-  const absl::Status result = RunRole(*session, secret, mpi);
+  const absl::Status result = RunRole(*session, secret, threads, mpi);
   if (!result.ok()) LogError("worker ends error=\"{}\"", result.ToString());
   *exit_code = session->Finish(result);
   return result;
@@ -201,6 +229,7 @@ int Main(int argc, char** argv) {
     return ExitCodeFor(code.status());
   }
   DieWithParent(flags.parent_pid);
+  gpu::SetNcclEnvironment();  // While nobody else reads the environment.
   PrepareTerminationSignals();
   if (flags.incarnation.empty()) flags.incarnation = RandomHex(16);
   const std::string name =

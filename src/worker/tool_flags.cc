@@ -6,7 +6,9 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/build_version.h"
 #include "common/tensor/aten.h"
 #include "common/tensor/torch_process.h"
 
@@ -196,6 +198,12 @@ void AddServe(CLI::App& app, ToolFlags& flags) {
   AddThreads(command, flags);
 }
 
+void AddDevices(CLI::App& app, ToolFlags& flags) {
+  CLI::App& command =
+      *app.add_subcommand("devices", "List the GPUs that workers of this host can compute on");
+  command.add_flag("--json", flags.devices.json, "Print a JSON object");
+}
+
 absl::Status RunChat(ChatOptions options) {
   options.interactive = isatty(STDIN_FILENO) != 0;
   return ChatCommand(options, absl::ToCivilSecond(absl::Now(), absl::LocalTimeZone()), std::cin,
@@ -221,11 +229,17 @@ void AddToolCommands(CLI::App& app, ToolFlags& flags) {
   AddChat(app, flags);
   AddModelCommands(app, flags);
   AddServe(app, flags);
+  AddDevices(app, flags);
 }
 
 bool NamesTool(const CLI::App& app) { return !app.get_subcommands().empty(); }
 
 absl::StatusOr<int> RunTool(const CLI::App& app, const ToolFlags& flags) {
+  if (app.got_subcommand("devices")) {
+    RETORT_RETURN_IF_ERROR(
+        DevicesCommand(flags.devices, ExecutableDirectory(), rpc::kSourceDigest, std::cout));
+    return 0;
+  }
   tensor::ConfigureTorchProcess(flags.threads > 0 ? flags.threads : at::get_num_threads());
   if (app.got_subcommand("serve")) {
     RETORT_ASSIGN_OR_RETURN(const int signal, ServeCommand(flags.serve, std::cout));

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "worker/serve/serve_command.h"
 #include "worker/tools/chat_command.h"
+#include "worker/tools/devices_command.h"
 #include "worker/tools/generate_command.h"
 #include "worker/tools/model_commands.h"
 #include "worker/tools/score_command.h"
@@ -22,6 +23,7 @@ struct ToolFlags {
   ConvertOptions convert;
   MergeOptions merge;
   ServeOptions serve;
+  DevicesOptions devices;
   int threads = 0;  // 0: LibTorch's choice, one for each core; fewer with OMP_NUM_THREADS.
 };
 

@@ -1,6 +1,7 @@
 #include "common/base/process_identity.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -72,6 +73,15 @@ bool IsAlive(const ProcessIdentity& process) {
   // Compared as packed: an identity that was unpacked from a word lacks the upper bits.
   return PackProcess({process.pid, stat.start_time}) == PackProcess(process) && stat.state != 'Z' &&
          stat.state != 'X';
+}
+
+absl::StatusOr<uint64_t> OwnPidNamespace() {
+  struct stat info {};
+  if (stat("/proc/self/ns/pid", &info) != 0) {
+    return absl::InternalError(
+        "/proc/self/ns/pid cannot be read; mount /proc to use shared memory between processes");
+  }
+  return static_cast<uint64_t>(info.st_ino);
 }
 
 uint64_t PackProcess(const ProcessIdentity& process) {

@@ -23,6 +23,10 @@ absl::StatusOr<ProcessIdentity> OwnProcess();
 // it holds, so only a certain death counts.
 bool IsAlive(const ProcessIdentity& process);
 
+// A number of the calling process's PID namespace, alike for all processes in it, never 0. Errors:
+// INTERNAL /proc is not readable.
+absl::StatusOr<uint64_t> OwnPidNamespace();
+
 // The identity in one word, so that one atomic access reads or changes all of it: the process id
 // in the low 22 bits (Linux's largest is 2^22 - 1), the low 42 bits of the start time above them
 // (1,394 years of ticks). 0 is nobody; the `pid` 0 packs to 0.

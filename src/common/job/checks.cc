@@ -122,10 +122,15 @@ absl::Status CheckPpo(const v1::JobSpec& spec, const FieldPositions& at) {
 }
 
 absl::Status CheckTypes(const v1::JobSpec& spec, const FieldPositions& at) {
-  if (spec.policy().dtype() == v1::DATA_TYPE_BFLOAT16) {
+  const v1::ClusterSpec& cluster = spec.cluster();
+  const bool rolls_out =
+      spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO || spec.eval().every() > 0;
+  const bool on_gpus = cluster.learner().device() == v1::DEVICE_CUDA &&
+                       (!rolls_out || cluster.rollout().device() == v1::DEVICE_CUDA);
+  if (spec.policy().dtype() == v1::DATA_TYPE_BFLOAT16 && !on_gpus) {
     return at.Error("policy.dtype",
-                    "is bfloat16, but the policy is trained in float32; expected float32 (a "
-                    "reference may have dtype bfloat16)");
+                    "is bfloat16, in which only GPUs compute; expected float32, or device cuda for "
+                    "learner and rollout (a reference may have dtype bfloat16 anywhere)");
   }
   const bool from_files = spec.reference().has_path() || spec.policy().has_path();
   if (spec.reference().dtype() == v1::DATA_TYPE_BFLOAT16 && !from_files) {

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "common/base/file.h"
+#include "common/gpu/device_list.h"
 #include "common/job/plan.h"
 
 namespace retort::job {
@@ -45,6 +47,7 @@ HostFacts ThisHost(const std::string& output_dir) {
   host.memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   host.free_disk_bytes = FreeDiskBytes(output_dir);
   host.checkpoint_bytes = BytesIn(output_dir + "/checkpoints");
+  host.gpus = [] { return gpu::AskForDevices(ExecutableDirectory() + "/retort-worker"); };
   return host;
 }
 

@@ -8,6 +8,7 @@
 #include "common/job/applicability.h"
 #include "common/job/checks.h"
 #include "common/job/plan_data.h"
+#include "common/job/plan_devices.h"
 #include "common/job/plan_memory.h"
 #include "common/job/plan_model.h"
 #include "common/text/pattern.h"
@@ -15,12 +16,8 @@
 namespace retort::job {
 namespace {
 
-absl::Status CheckPool(const std::string& pool, v1::Device device, int threads,
-                       const FieldPositions& at, const HostFacts& host) {
-  if (device == v1::DEVICE_CUDA) {
-    return at.Error(absl::StrCat("cluster.", pool, ".device"),
-                    "is cuda, but this build has no CUDA plug-in; expected cpu");
-  }
+absl::Status CheckThreads(const std::string& pool, int threads, const FieldPositions& at,
+                          const HostFacts& host) {
   if (threads <= host.cores) return absl::OkStatus();
   return at.Error(absl::StrCat("cluster.", pool, ".threads"),
                   absl::StrCat("is ", threads, " in one process; expected at most ", host.cores,
@@ -30,14 +27,12 @@ absl::Status CheckPool(const std::string& pool, v1::Device device, int threads,
 absl::Status CheckPools(const v1::JobSpec& spec, const FieldPositions& at, const HostFacts& host) {
   const v1::ClusterSpec& cluster = spec.cluster();
   if (cluster.has_rollout()) {
-    RETORT_RETURN_IF_ERROR(
-        CheckPool("rollout", cluster.rollout().device(), cluster.rollout().threads(), at, host));
+    RETORT_RETURN_IF_ERROR(CheckThreads("rollout", cluster.rollout().threads(), at, host));
   }
   if (cluster.has_scorer()) {
-    RETORT_RETURN_IF_ERROR(
-        CheckPool("scorer", cluster.scorer().device(), cluster.scorer().threads(), at, host));
+    RETORT_RETURN_IF_ERROR(CheckThreads("scorer", cluster.scorer().threads(), at, host));
   }
-  return CheckPool("learner", cluster.learner().device(), cluster.learner().threads(), at, host);
+  return CheckThreads("learner", cluster.learner().threads(), at, host);
 }
 
 absl::Status CheckRewards(const v1::JobSpec& spec, const FieldPositions& at) {
@@ -156,6 +151,7 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec, const FieldPositions& pos
   plan.tokenizer_digest = models.tokenizer->digest();
   RETORT_RETURN_IF_ERROR(PlanData(spec, positions, models, &plan));
   RETORT_RETURN_IF_ERROR(PlanMemory(spec, positions, models, host, &plan));
+  RETORT_RETURN_IF_ERROR(PlanDevices(spec, positions, host, &plan));
   AddClusterNotes(spec, host, &plan);
   return plan;
 }

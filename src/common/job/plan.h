@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
+#include "common/gpu/gpu_api.h"
 #include "common/job/job_file.h"
 #include "retort/v1/job.pb.h"
 
@@ -22,6 +24,9 @@ struct HostFacts {
   // Where output.dir lies or will lie; nullopt: unknown.
   std::optional<int64_t> free_disk_bytes = std::nullopt;
   int64_t checkpoint_bytes = 0;  // That lie in output.dir already: a resume writes over them.
+  // The GPUs that workers will find; asked only for a job that wants some. Null: workers run on
+  // other hosts, and find out when they start.
+  std::function<absl::StatusOr<std::vector<gpu::DeviceInfo>>()> gpus = nullptr;
 };
 HostFacts ThisHost(const std::string& output_dir);
 
@@ -36,6 +41,7 @@ struct RolePlan {
   int processes = 0;
   int threads = 1;                 // Per process.
   std::vector<MemoryItem> memory;  // Per process; estimates leave out code and allocator slack.
+  bool on_gpu = false;             // Then that is memory of a GPU.
 
   int64_t private_bytes() const;
 };
@@ -56,6 +62,7 @@ struct Plan {
   int64_t eval_bundles = 0;      // EVAL bundles of one evaluation.
   int64_t evaluations = 0;       // Versions evaluated over the whole run.
 
+  std::vector<std::string> devices;  // "learner 0,2 on device 0 (NVIDIA H200)"; empty: CPU only.
   std::vector<std::string> rewards;  // "exact_match x 1": kind and weight, in the job's order.
 
   int lag = 0;

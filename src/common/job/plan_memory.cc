@@ -42,18 +42,20 @@ class MemoryPlanner {
   void AddRoles() {
     const v1::ClusterSpec& cluster = spec_.cluster();
     if (IsPpo(spec_)) {
-      Add("scorer", cluster.scorer().workers(), cluster.scorer().threads(), ScorerMemory());
+      Add("scorer", cluster.scorer(), cluster.scorer().workers(), ScorerMemory());
     }
     if (IsPpo(spec_) || plan_.eval_rows > 0) {
-      Add("rollout", cluster.rollout().workers(), cluster.rollout().threads(), RolloutMemory());
+      Add("rollout", cluster.rollout(), cluster.rollout().workers(), RolloutMemory());
     }
-    Add("learner", cluster.learner().ranks(), cluster.learner().threads(), LearnerMemory());
+    Add("learner", cluster.learner(), cluster.learner().ranks(), LearnerMemory());
   }
 
  private:
-  void Add(const char* role, int processes, int threads, std::vector<MemoryItem> memory) {
-    plan_.roles.push_back({role, processes, threads, std::move(memory)});
-    plan_.total_threads += processes * threads;
+  template <typename Pool>
+  void Add(const char* role, const Pool& pool, int processes, std::vector<MemoryItem> memory) {
+    plan_.roles.push_back(
+        {role, processes, pool.threads(), std::move(memory), pool.device() == v1::DEVICE_CUDA});
+    plan_.total_threads += processes * pool.threads();
   }
 
   // Tokens of the largest forward pass that trains or scores.
@@ -115,6 +117,9 @@ class MemoryPlanner {
                   Product({ActivationsPerTokenAndLayer(config), config.num_hidden_layers}) +
                       2 * config.vocab_size}),
          false}};
+    if (spec_.policy().dtype() == v1::DATA_TYPE_BFLOAT16 && !models_.adapter.has_value()) {
+      memory.push_back({"weights rounded to bfloat16", arena / 2, false});
+    }
     if (UpdatesMoreThanOnceAStep()) {
       memory.push_back({"copy to undo a bad step", Product({3, arena}), false});
     }
@@ -191,6 +196,8 @@ absl::Status PlanMemory(const v1::JobSpec& spec, const FieldPositions& at,
                         const PlannedModels& models, const HostFacts& host, Plan* plan) {
   RETORT_RETURN_IF_ERROR(PlanReferenceBytes(spec, at, models, plan));
   const int64_t published_bytes = Product({models.trained.published_elements, kFloatBytes});
+  const bool rounded =
+      spec.policy().dtype() == v1::DATA_TYPE_BFLOAT16 && !models.adapter.has_value();
   const int64_t arena_bytes = Product({models.trained.total_elements, kFloatBytes});
   // An adapter lies beside the model that it is merged into.
   const int64_t exported = models.policy.published_elements +
@@ -199,13 +206,13 @@ absl::Status PlanMemory(const v1::JobSpec& spec, const FieldPositions& at,
   MemoryPlanner(spec, models, plan).AddRoles();
   if (plan->roles.size() > 1) {
     plan->ring_slots = plan->lag + 2;
-    plan->ring_slot_bytes = published_bytes;
+    plan->ring_slot_bytes = rounded ? published_bytes / 2 : published_bytes;
   }
   // Parameters and both moments, and the older versions that uncommitted rollouts still need.
   plan->checkpoint_bytes = Product({3, arena_bytes}) + Product({plan->lag, published_bytes});
   int64_t resident = Product({plan->ring_slots, plan->ring_slot_bytes});
   for (const RolePlan& role : plan->roles) {
-    resident += Product({role.processes, role.private_bytes()});
+    if (!role.on_gpu) resident += Product({role.processes, role.private_bytes()});
   }
   if (host.memory_bytes > 0 && resident > host.memory_bytes) {
     plan->notes.push_back(absl::StrCat("all processes together want about ", BytesText(resident),

@@ -63,8 +63,9 @@ void AppendRoles(const Plan& plan, std::string* out) {
     for (const MemoryItem& item : role.memory) {
       items.push_back(absl::StrCat(item.what, " ", BytesText(item.bytes)));
     }
-    absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  %s\n", role.role, role.processes, role.threads,
-                          BytesText(role.private_bytes()), absl::StrJoin(items, ", "));
+    absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  %s%s\n", role.role, role.processes,
+                          role.threads, BytesText(role.private_bytes()),
+                          role.on_gpu ? "on the GPU: " : "", absl::StrJoin(items, ", "));
     processes += role.processes;
     bytes += role.private_bytes() * role.processes;
   }
@@ -84,6 +85,7 @@ std::string Describe(const Plan& plan) {
   Line("evaluations", EvaluationText(plan), &out);
   Line("model", absl::StrCat(plan.parameters, " parameters"), &out);
   Line("trained", TrainedText(plan), &out);
+  if (!plan.devices.empty()) Line("GPUs", absl::StrJoin(plan.devices, ", "), &out);
   if (plan.ring_slots > 0) {
     Line("weight ring",
          absl::StrCat(plan.ring_slots, " versions x ", BytesText(plan.ring_slot_bytes),

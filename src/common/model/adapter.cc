@@ -7,12 +7,13 @@
 namespace retort::model {
 
 at::Tensor Linear(const at::Tensor& x, const Projection& projection) {
+  const at::ScalarType type = x.scalar_type();
   const std::optional<at::Tensor> bias =
-      projection.bias.defined() ? std::optional(projection.bias) : std::nullopt;
-  // A copy of one matrix at a time; none of fp32.
-  const at::Tensor y = at::linear(x, projection.weight.to(at::kFloat), bias);
+      projection.bias.defined() ? std::optional(projection.bias.to(type)) : std::nullopt;
+  // A copy of one matrix at a time; none of what is of x's type.
+  const at::Tensor y = at::linear(x, projection.weight.to(type), bias);
   for (const AdapterPart& part : projection.adapter) {
-    const at::Tensor added = at::linear(at::linear(x, part.a), part.b);
+    const at::Tensor added = at::linear(at::linear(x, part.a.to(type)), part.b.to(type));
     y.narrow(1, part.row, part.b.size(0)).add_(added, part.scale);
   }
   return y;

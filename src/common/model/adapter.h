@@ -18,15 +18,16 @@ struct AdapterPart {
   at::Tensor a, b;
 };
 
-// y = x weight^T + bias, plus what the adapter's parts add. weight [out, in] fp32 or bf16 (which is
-// widened: the sums are fp32), bias [out] fp32 or undefined.
+// y = x weight^T + bias, plus what the adapter's parts add. weight [out, in], bias [out] or
+// undefined, fp32 or bf16, are taken in the type of x: to an x of fp32 weights of bf16 are widened,
+// and the sums are fp32.
 struct Projection {
   at::Tensor weight, bias;
   std::vector<AdapterPart> adapter;  // Mostly empty; parts do not overlap.
 };
 
-// x [N, in] -> [N, out]; differentiable in x and every tensor of the projection. Throws what
-// LibTorch throws.
+// x [N, in] fp32 or bf16 -> [N, out] of x's type; differentiable in x and every tensor of the
+// projection. Throws what LibTorch throws.
 at::Tensor Linear(const at::Tensor& x, const Projection& projection);
 
 // base += scale * B A for every target: afterwards a Model over `base` alone computes what the

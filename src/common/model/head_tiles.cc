@@ -52,7 +52,7 @@ int64_t RowsPerTask(int64_t rows) {
 
 int64_t TileStride(int64_t ids) { return simd::PadLanes(ids) + simd::kMaxLanes; }
 
-HeadView ViewOf(const at::Tensor& hidden, const HeadWeights& head, const HeadOptions& options) {
+int64_t CheckHead(const at::Tensor& hidden, const HeadWeights& head, const HeadOptions& options) {
   const at::Tensor& weight = head.weight;
   RETORT_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1) &&
                hidden.is_contiguous() && weight.is_contiguous())
@@ -62,10 +62,26 @@ HeadView ViewOf(const at::Tensor& hidden, const HeadWeights& head, const HeadOpt
   const int64_t vocab = weight.size(0);
   const int64_t limit = options.mask.limit == 0 ? vocab : options.mask.limit;
   RETORT_CHECK(limit >= 1 && limit <= vocab) << "limit " << limit;
+  return limit;
+}
+
+void CheckTargets(const at::Tensor& targets, int64_t rows, int64_t limit) {
+  RETORT_CHECK(targets.numel() == rows && targets.scalar_type() == at::kLong &&
+               targets.is_contiguous())
+      << "other targets";
+  if (!targets.is_cpu()) return;
+  const int64_t* const ids = targets.const_data_ptr<int64_t>();
+  for (int64_t r = 0; r < rows; ++r) {
+    RETORT_CHECK(ids[r] >= 0 && ids[r] < limit) << "target " << ids[r];
+  }
+}
+
+HeadView ViewOf(const at::Tensor& hidden, const HeadWeights& head, const HeadOptions& options) {
+  const int64_t limit = CheckHead(hidden, head, options);
   return {hidden.const_data_ptr<float>(),
           hidden.size(0),
           hidden.size(1),
-          MatrixOf(weight),
+          MatrixOf(head.weight),
           head.bias.defined() ? head.bias.const_data_ptr<float>() : nullptr,
           limit,
           &options.mask.excluded,

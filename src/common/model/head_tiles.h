@@ -38,6 +38,13 @@ struct HeadView {
 const float* WideRows(const HeadView& view, int64_t first, int64_t count,
                       std::vector<float>* scratch);
 
+// CHECKs what vocab_head.h asks of the arguments of a call; the number of ids that are computed.
+int64_t CheckHead(const at::Tensor& hidden, const HeadWeights& head, const HeadOptions& options);
+
+// int64, one a row and each in [0, limit); the values of another device are not looked at.
+void CheckTargets(const at::Tensor& targets, int64_t rows, int64_t limit);
+
+// Of tensors on the CPU.
 HeadView ViewOf(const at::Tensor& hidden, const HeadWeights& head, const HeadOptions& options);
 
 // The logits of rows [row, row + rows) and ids [first, first + count), with bias and cap, -inf

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/model/head_logits.h"
+#include "common/model/master_weight.h"
 #include "common/model/ops.h"
 #include "common/model/rope.h"
 #include "common/tensor/torch_process.h"
@@ -26,13 +28,17 @@ bool StaysAsStored(const layout::ParameterEntry& entry) {
 }  // namespace
 
 Model::Model(layout::ModelConfig config, const tensor::ParameterArena& arena)
-    : config_(std::move(config)), layout_(arena.layout()) {
+    : config_(std::move(config)),
+      device_(arena.device()),
+      compute_type_(arena.device().is_cpu() ? at::kFloat : arena.type()),
+      layout_(arena.layout()) {
   for (const layout::RopeConfig& rope : config_.position.ropes) {
-    ropes_.emplace_back(rope, config_.rotary_dim(), config_.max_position_embeddings);
+    ropes_.emplace_back(rope, config_.rotary_dim(), config_.max_position_embeddings, device_);
   }
   for (const layout::ParameterEntry& entry : layout_.entries) {
     const at::Tensor view = arena.View(entry);
-    parameters_.push_back(StaysAsStored(entry) ? view : view.to(at::kFloat));
+    const bool stays = StaysAsStored(entry) || !device_.is_cpu();
+    parameters_.push_back(stays ? view : view.to(at::kFloat));
   }
   BindViews();
 }
@@ -40,6 +46,8 @@ Model::Model(layout::ModelConfig config, const tensor::ParameterArena& arena)
 Model::Model(layout::ModelConfig config, const tensor::ParameterArena& arena,
              const layout::AdapterLayout& layout, const tensor::ParameterArena& adapter)
     : Model(std::move(config), arena) {
+  RETORT_CHECK(adapter.device() == device_ && adapter.type() == at::kFloat)
+      << "an adapter of " << at::toString(adapter.type()) << " on " << adapter.device().str();
   adapter_ = layout;
   for (const layout::ParameterEntry& entry : adapter_.parameters.entries) {
     adapter_parameters_.push_back(adapter.View(entry));
@@ -63,13 +71,40 @@ void Model::AttachGradients(const tensor::ParameterArena& gradients) {
     trained[i] = trained[i].detach().set_requires_grad(true);
     trained[i].mutable_grad() = gradients.View(layout.entries[i]);
   }
+  leaves_ = trained;
+  BindViews();
+}
+
+void Model::AttachMasters(const tensor::ParameterArena& masters,
+                          const tensor::ParameterArena& gradients) {
+  RETORT_CHECK(adapter_.targets.empty() && compute_type_ == at::kBFloat16)
+      << "masters of what does not compute in bf16";
+  for (const tensor::ParameterArena* arena : {&masters, &gradients}) {
+    RETORT_CHECK(arena->layout().total_elements == layout_.total_elements &&
+                 arena->type() == at::kFloat && arena->device() == device_)
+        << "another layout, type or device";
+  }
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const layout::ParameterEntry& entry = layout_.entries[i];
+    at::Tensor leaf = masters.View(entry).detach().set_requires_grad(true);
+    leaf.mutable_grad() = gradients.View(entry);
+    leaves_.push_back(leaf);
+    const at::Tensor rounded = parameters_[i];
+    parameters_[i] = RoundedMaster(leaf, rounded);
+    // Its uses are added up in fp32 only if each is a tensor of its own.
+    const bool tied =
+        config_.tie_word_embeddings && entry.role == layout::ParameterRole::kEmbedding;
+    if (tied) tied_head_ = RoundedMaster(leaf, rounded);
+  }
   BindViews();
 }
 
 void Model::BindViews() {
   layers_.assign(config_.num_hidden_layers, {});
   for (size_t i = 0; i < parameters_.size(); ++i) Bind(layout_.entries[i], parameters_[i]);
-  if (config_.tie_word_embeddings) head_.weight = embedding_;
+  if (config_.tie_word_embeddings) {
+    head_.weight = tied_head_.defined() ? tied_head_ : embedding_;
+  }
   BindAdapter();
   RETORT_CHECK(embedding_.defined() && (head_.weight.defined() || score_.defined()))
       << "the layout is not of this config";
@@ -198,13 +233,13 @@ at::Tensor Model::Layer(int64_t layer, const at::Tensor& x, const PackedBatch& b
 }
 
 at::Tensor Model::Embed(const PackedBatch& batch) const {
-  at::Tensor x = at::embedding(embedding_, batch.ids).to(at::kFloat);
+  at::Tensor x = at::embedding(embedding_, batch.ids).to(compute_type_);
   // The factor is rounded to fp32 first, as Transformers does.
   if (config_.embedding_scale != 1) x = x * static_cast<float>(config_.embedding_scale);
   if (project_in_.weight.defined()) x = Linear(x, project_in_);
   if (!position_table_.defined()) return x;
   return x + at::embedding(position_table_, batch.positions + config_.position.learned_offset)
-                 .to(at::kFloat);
+                 .to(compute_type_);
 }
 
 at::Tensor Model::Hidden(const PackedBatch& batch, const std::function<bool()>& wanted) const {
@@ -217,10 +252,11 @@ at::Tensor Model::Hidden(const PackedBatch& batch, const std::function<bool()>& 
   for (int64_t i = 0; i < batch.tokens(); ++i) {
     RETORT_CHECK(positions[i] >= 0 && positions[i] < longest) << "position " << positions[i];
   }
-  at::Tensor x = Embed(batch);
+  const PackedBatch there = {batch.ids.to(device_), batch.positions.to(device_), batch.offsets};
+  at::Tensor x = Embed(there);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     if (wanted != nullptr && !wanted()) return {};
-    x = Layer(i, x, batch);
+    x = Layer(i, x, there);
   }
   if (config_.final_norm) x = Norm(final_norm_, x);
   return project_out_.weight.defined() ? Linear(x, project_out_) : x;
@@ -242,24 +278,24 @@ at::Tensor Model::FullLogProbs(const at::Tensor& hidden, double temperature,
     const at::Tensor excluded = at::arange(config_.vocab_size, at::kLong) >= limit;
     bool* const flags = excluded.data_ptr<bool>();
     for (const int64_t id : mask.excluded) flags[id] = true;
-    logits = logits.masked_fill(excluded, -std::numeric_limits<double>::infinity());
+    logits = logits.masked_fill(excluded.to(device_), -std::numeric_limits<double>::infinity());
   }
   return at::log_softmax(logits, -1);
 }
 
 at::Tensor Model::Logits(const at::Tensor& hidden) const {
   RETORT_CHECK(head_.weight.defined()) << "a sequence classification has no logits";
-  return SoftCap(Linear(hidden, head_), config_.final_soft_cap);
+  return SoftCap(HeadLogits(hidden, {head_.weight, head_.bias}), config_.final_soft_cap);
 }
 
 at::Tensor Model::Scores(const at::Tensor& hidden) const {
   RETORT_CHECK(score_.defined()) << "not a sequence classification";
-  return at::linear(hidden, score_).squeeze(1);
+  return at::linear(hidden.to(at::kFloat), score_.to(at::kFloat)).squeeze(1);
 }
 
 at::Tensor Model::Values(const at::Tensor& hidden) const {
   RETORT_CHECK(value_.weight.defined()) << "the layout has no value head";
-  return Linear(hidden, value_).squeeze(1);
+  return Linear(hidden.to(at::kFloat), value_).squeeze(1);
 }
 
 absl::StatusOr<std::vector<float>> Canary(const Model& model) {
@@ -276,7 +312,8 @@ absl::StatusOr<std::vector<float>> Canary(const Model& model) {
     const at::Tensor prints =
         scores ? model.Scores(hidden)
                : model.LogProbs(hidden, batch.ids.narrow(0, 1, count - 1), 1.0, {vocab}).log_probs;
-    const float* data = prints.const_data_ptr<float>();
+    const at::Tensor host = prints.cpu();
+    const float* data = host.const_data_ptr<float>();
     return std::vector<float>(data, data + count - 1);
   });
 }

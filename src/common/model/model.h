@@ -36,23 +36,25 @@ struct LayerWeights {
   Projection mlp_out;
 };
 
-// Computes in fp32, also over an arena of bf16: its values are widened, so everything equals what
-// the widened fp32 arena gives. Making one costs microseconds: a new version in another ring slot
-// is a new Model. Weights may change between calls (an optimizer's step) but not during one. Not
+// Computes where its arena lies. On the CPU in fp32, also over an arena of bf16: its values are
+// widened, so everything equals what the widened fp32 arena gives. On another device in the type of
+// the arena: with bf16 hidden states are bf16 too, while statistics, softmax, logits, log-probs,
+// scores and values are fp32. Making one costs microseconds: a new version in another ring slot is
+// a new Model. Weights may change between calls (an optimizer's step) but not during one. Not
 // thread-safe. The functions throw what LibTorch throws (callers are under tensor::CatchTorch);
 // their arguments are the caller's promise and are CHECKed. E below is config().embedding_size().
 class Model {
  public:
-  // `arena` is over LayoutFor(config, with or without value head). Without gradients. Of bf16:
-  // norms and biases are copied, the matrices are not.
+  // `arena` is over LayoutFor(config, with or without value head). Without gradients. Of bf16 on
+  // the CPU: norms and biases are copied, the matrices are not.
   Model(layout::ModelConfig config, const tensor::ParameterArena& arena);
   ~Model();
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
 
   // The same base with an adapter that is applied, not merged: `adapter` is over
-  // layout.parameters. The value head, if any, is the adapter's. The base as it was before is
-  // another Model over the same arena.
+  // layout.parameters, on the same device and fp32, whatever the base is. The value head, if any,
+  // is the adapter's. The base as it was before is another Model over the same arena.
   Model(layout::ModelConfig config, const tensor::ParameterArena& arena,
         const layout::AdapterLayout& layout, const tensor::ParameterArena& adapter);
 
@@ -61,36 +63,47 @@ class Model {
   // before the first forward.
   void AttachGradients(const tensor::ParameterArena& gradients);
 
-  // These parameters, one for each entry of their layout.
-  const std::vector<at::Tensor>& trained() const {
-    return adapter_.targets.empty() ? parameters_ : adapter_parameters_;
-  }
+  // The same for an arena of bf16 on another device than the CPU, without an adapter: the
+  // parameters' fp32 `masters` are the leaves, and backward adds into `gradients`, both fp32 arenas
+  // of the same layout and device. Every derivative is computed in bf16 once a use and added in
+  // fp32. The model computes with its own arena: after an update the caller rounds the masters into
+  // it (ParameterArena::CopyFrom).
+  void AttachMasters(const tensor::ParameterArena& masters,
+                     const tensor::ParameterArena& gradients);
+
+  // What these have made leaves, one for each entry of the layout.
+  const std::vector<at::Tensor>& leaves() const { return leaves_; }
 
   const layout::ModelConfig& config() const { return config_; }
+  const at::Device& device() const { return device_; }
+  // Of hidden states.
+  at::ScalarType compute_type() const { return compute_type_; }
 
   // What the head multiplies: last hidden states, after the final norm and the projection out, if
-  // the model has them. [N, E]; differentiable if gradients are attached and grad mode is on. Ids
-  // must be in [0, vocab_size), positions in [0, max_position_embeddings). `wanted`, if any, is
-  // asked before every layer; when it says no the result is an undefined tensor.
+  // the model has them. [N, E] of compute_type(); differentiable if gradients are attached and grad
+  // mode is on. Ids must be in [0, vocab_size), positions in [0, max_position_embeddings).
+  // `wanted`, if any, is asked before every layer; when it says no the result is an undefined
+  // tensor. The batch lies on the CPU.
   at::Tensor Hidden(const PackedBatch& batch, const std::function<bool()>& wanted = nullptr) const;
 
   // log softmax(logits / temperature)[target] and the entropy of that distribution, per row of
-  // `hidden` [M, E]; targets [M] int64. Ids outside of the mask have probability 0. Both outputs
-  // are differentiable; no [M, vocab] tensor is ever made.
+  // `hidden` [M, E]; targets [M] int64, also of the CPU. Ids outside of the mask have probability
+  // 0. Both outputs are differentiable; no [M, vocab] tensor is ever made.
   SelectedLogProbs LogProbs(const at::Tensor& hidden, const at::Tensor& targets, double temperature,
                             const VocabMask& mask) const;
 
-  // log softmax(logits / temperature), [M, vocab_size]; -inf outside of the mask. Differentiable.
+  // log softmax(logits / temperature), [M, vocab_size] fp32; -inf outside of the mask.
+  // Differentiable.
   at::Tensor FullLogProbs(const at::Tensor& hidden, double temperature,
                           const VocabMask& mask) const;
 
-  // Next-token logits [M, vocab_size], soft-capped. Only of a causal language model.
+  // Next-token logits [M, vocab_size] fp32, soft-capped. Only of a causal language model.
   at::Tensor Logits(const at::Tensor& hidden) const;
 
-  // Score head of a sequence classification, [M].
+  // Score head of a sequence classification, [M] fp32.
   at::Tensor Scores(const at::Tensor& hidden) const;
 
-  // Value head, [M]. Only with a layout that has one.
+  // Value head, [M] fp32. Only with a layout that has one.
   at::Tensor Values(const at::Tensor& hidden) const;
 
   // For the decoder. What the config does not ask for is undefined.
@@ -120,11 +133,15 @@ class Model {
   at::Tensor Layer(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const;
 
   layout::ModelConfig config_;
+  at::Device device_;
+  at::ScalarType compute_type_;
   layout::ParameterLayout layout_;
   std::vector<at::Tensor> parameters_;  // One per layout entry.
   layout::AdapterLayout adapter_;       // Without targets: none.
   std::vector<at::Tensor> adapter_parameters_;
+  std::vector<at::Tensor> leaves_;
   at::Tensor embedding_, position_table_, score_;
+  at::Tensor tied_head_;  // What stands for the embedding as head; undefined: itself.
   NormWeights final_norm_;
   Projection project_in_, project_out_, head_, value_;
   std::vector<LayerWeights> layers_;
@@ -133,7 +150,7 @@ class Model {
 
 // A fingerprint of what weights compute: log-probs of the fixed ids (7919 i + 1) mod vocab_size, i
 // = 1 .. 15, on one thread (of a sequence classification: the scores of ids i = 0 .. 14). 15 floats
-// (fewer when max_position_embeddings < 16). Equal bits on one kind of CPU.
+// (fewer when max_position_embeddings < 16). Equal bits on one kind of CPU, or one kind of GPU.
 absl::StatusOr<std::vector<float>> Canary(const Model& model);
 
 }  // namespace retort::model

@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "common/base/check.h"
+#include "common/model/portable_attention.h"
+#include "common/model/portable_rows.h"
 #include "common/model/row_kernels.h"
 #include "common/tensor/cat.h"
 
@@ -18,13 +20,18 @@ float* Mutable(const at::Tensor& t) { return t.mutable_data_ptr<float>(); }
 struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             double eps, double offset) {
+    ctx->saved_data["offset"] = offset;
+    if (!x.is_cpu()) {
+      const portable::RmsNormOutput out = portable::RmsNormForward(x, weight, eps, offset);
+      ctx->save_for_backward({x, weight, out.rstd});
+      return out.y;
+    }
     const int64_t rows = x.size(0), width = x.size(1);
     at::Tensor y = at::empty_like(x);
     at::Tensor rstd = at::empty({rows}, x.options());
     RmsNormForward(Data(x), Data(weight), eps, rows, width, Mutable(y), Mutable(rstd),
                    static_cast<float>(offset));
     ctx->save_for_backward({x, weight, rstd});
-    ctx->saved_data["offset"] = offset;
     return y;
   }
 
@@ -32,13 +39,19 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor& x = saved[0];
     const at::Tensor dy = grads[0].contiguous();
+    const double offset = ctx->saved_data["offset"].toDouble();
+    if (!x.is_cpu()) {
+      const portable::NormGradients g =
+          portable::RmsNormBackward(dy, x, saved[1], saved[2], offset,
+                                    {ctx->needs_input_grad(0), ctx->needs_input_grad(1), false});
+      return {g.x, g.weight, at::Tensor(), at::Tensor()};
+    }
     at::Tensor dx, dweight;
     if (ctx->needs_input_grad(0)) dx = at::empty_like(x);
     if (ctx->needs_input_grad(1)) dweight = at::empty_like(saved[1]);
     RmsNormBackward(Data(dy), Data(x), Data(saved[1]), Data(saved[2]), x.size(0), x.size(1),
                     dx.defined() ? Mutable(dx) : nullptr,
-                    dweight.defined() ? Mutable(dweight) : nullptr,
-                    static_cast<float>(ctx->saved_data["offset"].toDouble()));
+                    dweight.defined() ? Mutable(dweight) : nullptr, static_cast<float>(offset));
     return {dx, dweight, at::Tensor(), at::Tensor()};
   }
 };
@@ -46,6 +59,11 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, double eps) {
+    if (!x.is_cpu()) {
+      const portable::LayerNormOutput out = portable::LayerNormForward(x, weight, bias, eps);
+      ctx->save_for_backward({x, weight, out.mean, out.rstd});
+      return out.y;
+    }
     const int64_t rows = x.size(0), width = x.size(1);
     at::Tensor y = at::empty_like(x);
     at::Tensor mean = at::empty({rows}, x.options());
@@ -59,6 +77,12 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list s = ctx->get_saved_variables();
     const at::Tensor dy = grads[0].contiguous();
+    if (!dy.is_cpu()) {
+      const portable::NormGradients g = portable::LayerNormBackward(
+          dy, s[0], s[1], s[2], s[3],
+          {ctx->needs_input_grad(0), ctx->needs_input_grad(1), ctx->needs_input_grad(2)});
+      return {g.x, g.weight, g.bias, at::Tensor()};
+    }
     at::Tensor dx, dweight, dbias;
     if (ctx->needs_input_grad(0)) dx = at::empty_like(s[0]);
     if (ctx->needs_input_grad(1)) dweight = at::empty_like(s[1]);
@@ -73,16 +97,18 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
 
 struct SwiGluFunction : torch::autograd::Function<SwiGluFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up) {
+    ctx->save_for_backward({gate_up});
+    if (!gate_up.is_cpu()) return portable::SwiGluForward(gate_up);
     const int64_t rows = gate_up.size(0), width = gate_up.size(1) / 2;
     at::Tensor y = at::empty({rows, width}, gate_up.options());
     SwiGluForward(Data(gate_up), rows, width, Mutable(y));
-    ctx->save_for_backward({gate_up});
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const at::Tensor gate_up = ctx->get_saved_variables()[0];
     const at::Tensor dy = grads[0].contiguous();
+    if (!dy.is_cpu()) return {portable::SwiGluBackward(dy, gate_up)};
     at::Tensor dgate_up = at::empty_like(gate_up);
     SwiGluBackward(Data(dy), Data(gate_up), gate_up.size(0), gate_up.size(1) / 2,
                    Mutable(dgate_up));
@@ -103,10 +129,18 @@ struct RopeAttentionFunction : torch::autograd::Function<RopeAttentionFunction> 
                             const at::Tensor& sin, const at::Tensor& positions,
                             const AttentionShape& shape, const AttentionRule& rule,
                             const std::vector<int64_t>& offsets) {
-    at::Tensor out = at::empty({qkv.size(0), shape.q_width()}, qkv.options());
-    at::Tensor lse = at::empty({qkv.size(0), shape.heads}, qkv.options());
-    AttentionForward(Input(shape, rule, qkv, cos, sin, positions, offsets), Mutable(out),
-                     Mutable(lse));
+    at::Tensor out, lse;
+    if (qkv.is_cpu()) {
+      out = at::empty({qkv.size(0), shape.q_width()}, qkv.options());
+      lse = at::empty({qkv.size(0), shape.heads}, qkv.options());
+      AttentionForward(Input(shape, rule, qkv, cos, sin, positions, offsets), Mutable(out),
+                       Mutable(lse));
+    } else {
+      const portable::AttentionOutput result =
+          portable::AttentionForward({shape, rule, {cos, sin}, qkv, positions, offsets});
+      out = result.out;
+      lse = result.lse;
+    }
     ctx->save_for_backward({qkv, cos, sin, positions, out, lse});
     ctx->saved_data["sizes"] = std::vector<int64_t>{shape.heads, shape.kv_heads,  shape.head_dim,
                                                     rule.window, rule.rotary_dim, rule.interleaved};
@@ -125,17 +159,25 @@ struct RopeAttentionFunction : torch::autograd::Function<RopeAttentionFunction> 
                              static_cast<float>(ctx->saved_data["soft_cap"].toDouble()), sizes[3],
                              sizes[4], sizes[5] != 0};
     const at::Tensor dout = grads[0].contiguous();
+    const at::Tensor none;
+    if (!dout.is_cpu()) {
+      const at::Tensor dqkv = portable::AttentionBackward(
+          {shape, rule, {saved[1], saved[2]}, saved[0], saved[3], offsets}, {saved[4], saved[5]},
+          dout);
+      return {dqkv, none, none, none, none, none, none};
+    }
     at::Tensor dqkv = at::empty_like(saved[0]);
     AttentionBackward(Input(shape, rule, saved[0], saved[1], saved[2], saved[3], offsets),
                       Data(saved[4]), Data(saved[5]), Data(dout), Mutable(dqkv));
-    const at::Tensor none;
     return {dqkv, none, none, none, none, none, none};
   }
 };
 
 void CheckMatrix(const at::Tensor& t) {
-  RETORT_CHECK(t.dim() == 2 && t.is_contiguous() && t.scalar_type() == at::kFloat)
-      << "expected a contiguous fp32 matrix";
+  const bool known =
+      t.scalar_type() == at::kFloat || (t.scalar_type() == at::kBFloat16 && !t.is_cpu());
+  RETORT_CHECK(t.dim() == 2 && t.is_contiguous() && known)
+      << "expected a contiguous fp32 matrix, or one of bf16 on another device than the CPU";
 }
 
 }  // namespace

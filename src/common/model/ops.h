@@ -1,6 +1,7 @@
 // The differentiable operations of a layer that ATen lacks or does in many passes. Each saves
-// what its backward needs and nothing else. All tensors fp32, contiguous; they throw what LibTorch
-// throws.
+// what its backward needs and nothing else. All tensors contiguous and on one device: on the CPU
+// fp32, with kernels of our own; elsewhere fp32 or bf16, in ATen's operations (portable_*.h), with
+// statistics in fp32. They throw what LibTorch throws.
 #pragma once
 
 #include <vector>

@@ -9,7 +9,7 @@
 namespace retort::model {
 
 // S segments of together N tokens; segment s is rows [offsets[s], offsets[s+1]). Attention is
-// causal inside a segment and never crosses one.
+// causal inside a segment and never crosses one. On the CPU, whatever device the model is on.
 struct PackedBatch {
   at::Tensor ids;                // [N] int64
   at::Tensor positions;          // [N] int64, 0, 1, 2 ... in every segment

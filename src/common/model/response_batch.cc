@@ -40,7 +40,7 @@ ResponseBatch MakeResponseBatch(const SequenceSet& set, absl::Span<const int64_t
 }
 
 at::Tensor ResponseHidden(const Model& model, const ResponseBatch& batch) {
-  return model.Hidden(batch.inputs).index_select(0, batch.rows);
+  return model.Hidden(batch.inputs).index_select(0, batch.rows.to(model.device()));
 }
 
 }  // namespace retort::model

@@ -41,8 +41,11 @@ std::vector<float> InverseFrequencies(const layout::RopeConfig& config, int64_t 
   return std::vector<float>(data, data + frequencies.numel());
 }
 
-RopeTable::RopeTable(const layout::RopeConfig& config, int64_t rotary_dim, int64_t max_positions)
-    : max_positions_(max_positions), frequencies_(InverseFrequencies(config, rotary_dim)) {}
+RopeTable::RopeTable(const layout::RopeConfig& config, int64_t rotary_dim, int64_t max_positions,
+                     const at::Device& device)
+    : max_positions_(max_positions),
+      device_(device),
+      frequencies_(InverseFrequencies(config, rotary_dim)) {}
 
 const RopeAngles& RopeTable::Cover(int64_t positions) {
   RETORT_CHECK(positions <= max_positions_)
@@ -53,10 +56,10 @@ const RopeAngles& RopeTable::Cover(int64_t positions) {
   // Generation grows the table in inference mode, whose tensors no later backward could use.
   const c10::InferenceMode normal(false);
   // New tensors: a graph that waits for its backward keeps the old ones.
-  angles_.cos = at::empty({covered_, half}, at::kFloat);
-  angles_.sin = at::empty({covered_, half}, at::kFloat);
-  float* cos = angles_.cos.data_ptr<float>();
-  float* sin = angles_.sin.data_ptr<float>();
+  const at::Tensor cosines = at::empty({covered_, half}, at::kFloat);
+  const at::Tensor sines = at::empty({covered_, half}, at::kFloat);
+  float* const cos = cosines.data_ptr<float>();
+  float* const sin = sines.data_ptr<float>();
   for (int64_t p = 0; p < covered_; ++p) {
     for (int64_t i = 0; i < half; ++i) {
       const double angle = static_cast<float>(p) * frequencies_[i];
@@ -64,6 +67,7 @@ const RopeAngles& RopeTable::Cover(int64_t positions) {
       sin[p * half + i] = static_cast<float>(std::sin(angle));
     }
   }
+  angles_ = {cosines.to(device_), sines.to(device_)};
   return angles_;
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/model/head_tiles.h"
+#include "common/model/portable_vocab_head.h"
 #include "common/model/simd.h"
 #include "common/tensor/aten.h"
 
@@ -238,22 +239,20 @@ HeadOutput HeadForward(const at::Tensor& hidden, const HeadWeights& head, const 
                        const HeadOptions& options, const HeadWants& wants) {
   const at::NoGradGuard no_grad;
   const at::Tensor rows = hidden.contiguous();
-  const HeadView view = ViewOf(rows, head, options);
+  const int64_t limit = CheckHead(rows, head, options);
   RETORT_CHECK(wants.top_k >= 0 &&
-               wants.top_k <= view.limit - static_cast<int64_t>(view.excluded->size()))
-      << "top " << wants.top_k << " of " << view.limit;
-  HeadOutput output;
-  OutputView out = Allocate(view.rows, targets.defined(), wants, &output);
+               wants.top_k <= limit - static_cast<int64_t>(options.mask.excluded.size()))
+      << "top " << wants.top_k << " of " << limit;
   const at::Tensor ids = targets.defined() ? targets.contiguous() : targets;
-  if (ids.defined()) {
-    RETORT_CHECK(ids.numel() == view.rows && ids.scalar_type() == at::kLong) << "other targets";
-    out.targets = ids.const_data_ptr<int64_t>();
-    for (int64_t r = 0; r < view.rows; ++r) {
-      RETORT_CHECK(out.targets[r] >= 0 && out.targets[r] < view.limit)
-          << "target " << out.targets[r];
-    }
+  if (ids.defined()) CheckTargets(ids, rows.size(0), limit);
+  if (!rows.is_cpu()) {
+    const at::Tensor there = ids.defined() ? ids.to(rows.device()) : ids;
+    return portable::HeadForward(rows, head, there, options, wants);
   }
-  RunAll(view, wants, out);
+  HeadOutput output;
+  OutputView out = Allocate(rows.size(0), targets.defined(), wants, &output);
+  if (ids.defined()) out.targets = ids.const_data_ptr<int64_t>();
+  RunAll(ViewOf(rows, head, options), wants, out);
   return output;
 }
 

@@ -1,7 +1,8 @@
 // What a language model's head says about rows of hidden states, in one pass over tiles of rows x
 // vocabulary: the logits of all rows never exist at once. z = cap(hidden W^T + bias), cap(x) =
 // c tanh(x / c); p = softmax(z / temperature) over the ids of the mask. Forward and backward give
-// the same bits with any number of threads.
+// the same bits with any number of threads. On another device than the CPU hidden states and
+// weights are both fp32 or both bf16, and portable_vocab_head.h computes; results are fp32 there.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@
 
 namespace retort::model {
 
-// Contiguous. bf16 weights are widened tile by tile, which is exact: the results are those of the
-// widened fp32 matrix, bit for bit. They have no derivative.
+// Contiguous. On the CPU bf16 weights are widened tile by tile, which is exact: the results are
+// those of the widened fp32 matrix, bit for bit, and they have no derivative.
 struct HeadWeights {
   at::Tensor weight;  // [V, E] fp32 or bf16.
   at::Tensor bias;    // [V] fp32, or undefined.
@@ -31,7 +32,8 @@ struct SelectedLogProbs {
   at::Tensor entropy;    // [M] f32: of p.
 };
 
-// hidden [M, E] f32; targets [M] int64, each in [0, limit) (an excluded one has log-prob -inf).
+// hidden [M, E] f32; targets [M] int64, of the same device or the CPU, each in [0, limit) (an
+// excluded one has log-prob -inf).
 // Differentiable in hidden, weight and bias through both outputs: backward computes the logits
 // again. Arguments are the caller's promise and are CHECKed.
 SelectedLogProbs HeadLogProbs(const at::Tensor& hidden, const HeadWeights& head,

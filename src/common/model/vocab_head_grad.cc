@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/model/head_tiles.h"
+#include "common/model/portable_vocab_head.h"
 #include "common/model/simd.h"
 #include "common/model/vocab_head.h"
 #include "common/tensor/aten.h"
@@ -198,19 +199,26 @@ struct HeadFunction : torch::autograd::Function<HeadFunction> {
         ctx->saved_data["temperature"].toDouble(),
         ctx->saved_data["soft_cap"].toDouble(),
         {ctx->saved_data["limit"].toInt(), ctx->saved_data["excluded"].toIntVector()}};
-    const HeadView view = ViewOf(hidden, {weight, bias}, options);
     const at::Tensor g0 = grads[0].defined() ? grads[0].contiguous() : at::Tensor();
     const at::Tensor g1 = grads[1].defined() ? grads[1].contiguous() : at::Tensor();
+    const bool needs_bias = bias.defined() && ctx->needs_input_grad(2);
+    const at::Tensor none;
+    if (!hidden.is_cpu()) {
+      const portable::HeadGradients g = portable::HeadBackward(
+          hidden, {weight, bias}, {saved[3], saved[4], saved[5], g0, g1}, options,
+          {ctx->needs_input_grad(0), ctx->needs_input_grad(1), needs_bias});
+      return {g.hidden, g.weight, g.bias, none, none, none, none, none};
+    }
+    const HeadView view = ViewOf(hidden, {weight, bias}, options);
     at::Tensor dhidden, dweight, dbias;
     if (ctx->needs_input_grad(0)) dhidden = at::zeros_like(hidden);
     if (ctx->needs_input_grad(1)) dweight = at::zeros_like(weight);
-    if (bias.defined() && ctx->needs_input_grad(2)) dbias = at::zeros_like(bias);
+    if (needs_bias) dbias = at::zeros_like(bias);
     const auto out = [](const at::Tensor& t) {
       return t.defined() ? t.mutable_data_ptr<float>() : nullptr;
     };
     Backward(view, {saved[3].const_data_ptr<int64_t>(), DataOrNull(saved[4]), DataOrNull(saved[5]),
                     DataOrNull(g0), DataOrNull(g1), out(dhidden), out(dweight), out(dbias)});
-    const at::Tensor none;
     return {dhidden, dweight, dbias, none, none, none, none, none};
   }
 };
@@ -220,12 +228,12 @@ struct HeadFunction : torch::autograd::Function<HeadFunction> {
 SelectedLogProbs HeadLogProbs(const at::Tensor& hidden, const HeadWeights& head,
                               const at::Tensor& targets, const HeadOptions& options) {
   const at::Tensor rows = hidden.contiguous();
-  const HeadView view = ViewOf(rows, head, options);
-  RETORT_CHECK(targets.scalar_type() == at::kLong) << "targets are no ids";
+  const int64_t limit = CheckHead(rows, head, options);
+  const at::Tensor ids = targets.contiguous();
+  CheckTargets(ids, rows.size(0), limit);
   const variable_list out = HeadFunction::apply(
       rows, head.weight, head.bias.defined() ? std::optional<at::Tensor>(head.bias) : std::nullopt,
-      targets.contiguous(), options.temperature, options.soft_cap, view.limit,
-      options.mask.excluded);
+      ids.to(rows.device()), options.temperature, options.soft_cap, limit, options.mask.excluded);
   return {out[0], out[1]};
 }
 

@@ -1,20 +1,19 @@
 // The last versions of the policy's weights in one shared segment: one writer (learner rank 0),
 // many readers (rollout workers, scorers) that use the weights in place.
 //
-//   segment:  ring header | slot headers | payload of slot 0 | payload of slot 1 | ...
-//
-// Version v lies in slot v mod slots. A slot's version is an atomic that says -1 while its payload
-// is written; Commit stores it with release, Acquire loads it with acquire, so a reader that sees
-// the version sees the payload. Nothing stops the writer from reusing a slot: the ring has lag + 2
-// slots, so a version that an uncommitted step needs is never overwritten, and a reader that wants
-// proof asks StillHolds after its work.
+// It is a tensor ring (tensor_ring.h) of the host transport whose readers are observers: version v
+// is tensor number v, its digest and canary are the annotation. Nothing stops the writer from
+// reusing a slot, least of all a stopped reader: the ring has lag + 2 slots, so a version that an
+// uncommitted step needs is never overwritten, and a reader that wants proof asks StillHolds after
+// its work.
 //
 // The contents survive a writer's death. A writer of a newer epoch takes over; one of an older
 // epoch is refused.
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,6 +22,8 @@
 #include "absl/types/span.h"
 #include "common/base/digest.h"
 #include "common/ring/segment.h"
+#include "common/ring/tensor_ring.h"
+#include "common/ring/tensor_ring_observer.h"
 
 namespace retort::ring {
 
@@ -36,21 +37,22 @@ struct WeightRingShape {
 // Size of the segment to open for a ring. The shape must be valid (CHECK).
 int64_t WeightRingBytes(const WeightRingShape& shape);
 
-struct RingHeader;  // weight_ring_layout.h
-struct SlotHeader;
-
 // Not thread-safe.
 class WeightRingWriter {
  public:
+  WeightRingWriter(WeightRingWriter&&) = default;
+  WeightRingWriter& operator=(WeightRingWriter&&) = delete;
+
   // Formats a new segment; keeps the contents of one that has this shape. `segment` is mapped
   // read-write. Errors: INVALID_ARGUMENT bad shape, or the segment is not of
   // WeightRingBytes(shape); FAILED_PRECONDITION it holds a ring of another shape or format; ABORTED
-  // a newer epoch owns it.
+  // a newer epoch owns it, or a living process of the same one.
   static absl::StatusOr<WeightRingWriter> Open(Segment segment, const WeightRingShape& shape,
                                                uint64_t epoch);
 
   // Where to write version `version` (>= 0): [slot_elements] fp32, 64-byte aligned, contents of an
-  // older version. The slot holds nothing until Commit. ABORTED if a newer epoch took over.
+  // older version. The slot holds nothing until Commit. Errors: ABORTED a newer epoch took over;
+  // DEADLINE_EXCEEDED a process of an older epoch lives and was writing this slot.
   absl::StatusOr<absl::Span<float>> Begin(int64_t version);
 
   // Publishes what Begin(version) pointed at and wakes waiting readers. The digest is over the
@@ -59,13 +61,13 @@ class WeightRingWriter {
   absl::Status Commit(int64_t version, const Digest& digest, absl::Span<const float> canary);
 
  private:
-  WeightRingWriter(Segment segment, const WeightRingShape& shape, uint64_t epoch);
-  absl::Status CheckOwner() const;
+  WeightRingWriter(std::unique_ptr<TensorRingProducer> ring, const WeightRingShape& shape)
+      : ring_(std::move(ring)), shape_(shape) {}
 
-  Segment segment_;
+  std::unique_ptr<TensorRingProducer> ring_;
   WeightRingShape shape_;
-  uint64_t epoch_;
   int64_t open_version_ = -1;
+  std::unique_ptr<SlotWrite> open_;  // After ring_, which outlives it.
 };
 
 // A version in place. Valid while the reader lives and StillHolds(version) is true.
@@ -75,6 +77,7 @@ struct WeightView {
   Digest digest;
   absl::Span<const float> weights;  // [slot_elements]
   std::vector<float> canary;
+  TensorView slot;  // Where they are.
 };
 
 struct AcquireRequest {
@@ -103,9 +106,10 @@ class WeightRingReader {
   bool StillHolds(const WeightView& view) const;
 
  private:
-  WeightRingReader(Segment segment, const WeightRingShape& shape);
+  WeightRingReader(TensorRingObserver ring, const WeightRingShape& shape)
+      : ring_(std::move(ring)), shape_(shape) {}
 
-  Segment segment_;
+  TensorRingObserver ring_;
   WeightRingShape shape_;
 };
 

@@ -35,11 +35,15 @@ ParameterArena::ParameterArena(std::shared_ptr<const layout::ParameterLayout> la
     : layout_(std::move(layout)), flat_(std::move(flat)) {}
 
 absl::StatusOr<ParameterArena> ParameterArena::Allocate(layout::ParameterLayout layout,
-                                                        at::ScalarType type) {
+                                                        at::ScalarType type,
+                                                        const at::Device& device) {
   const int64_t elements = layout.total_elements;
   const int64_t bytes = elements * static_cast<int64_t>(c10::elementSize(type));
-  if (bytes < kMappedBytes) {
-    return CatchTorch([&] { return Wrap(std::move(layout), at::zeros({elements}, type)); });
+  if (bytes < kMappedBytes || !device.is_cpu()) {
+    return CatchTorch([&] {
+      return Wrap(std::move(layout),
+                  at::zeros({elements}, at::TensorOptions().dtype(type).device(device)));
+    });
   }
   RETORT_ASSIGN_OR_RETURN(std::shared_ptr<void> zeros, MapZeros(bytes));
   return CatchTorch([&] {
@@ -72,8 +76,29 @@ ParameterArena ParameterArena::Wrap(layout::ParameterLayout layout, const at::Te
 }
 
 float* ParameterArena::data() const {
-  RETORT_CHECK(type() == at::kFloat) << "an arena of " << at::toString(type()) << " as fp32";
+  RETORT_CHECK(type() == at::kFloat && flat_.is_cpu())
+      << "an arena of " << at::toString(type()) << " on " << device().str()
+      << " as fp32 of the CPU";
   return flat_.data_ptr<float>();
+}
+
+absl::StatusOr<ParameterArena> ParameterArena::CopyTo(const at::Device& device,
+                                                      at::ScalarType type) const {
+  RETORT_ASSIGN_OR_RETURN(ParameterArena copy, Allocate(*layout_, type, device));
+  RETORT_RETURN_IF_ERROR(CatchTorch([&] { copy.CopyFrom(*this); }));
+  return copy;
+}
+
+absl::StatusOr<ParameterArena> ParameterArena::On(const at::Device& device,
+                                                  at::ScalarType wanted) const {
+  if (flat_.device() == device && type() == wanted) return *this;
+  return CopyTo(device, wanted);
+}
+
+void ParameterArena::CopyFrom(const ParameterArena& other) const {
+  RETORT_CHECK(other.layout().total_elements == layout_->total_elements) << "another layout";
+  const at::NoGradGuard no_grad;
+  flat_.copy_(other.flat());
 }
 
 at::Tensor ParameterArena::View(const layout::ParameterEntry& entry) const {

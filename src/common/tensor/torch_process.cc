@@ -1,6 +1,7 @@
 #include "common/tensor/torch_process.h"
 
 #include <malloc.h>
+#include <stdlib.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -18,10 +19,25 @@ void KeepFreedMemory() {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
+// On a GPU, sums in the precision of their type: products of fp32 are not rounded to TF32, partial
+// sums of bf16 products stay fp32.
+void KeepFullPrecision() {
+  at::Context& context = at::globalContext();
+  context.setFloat32MatmulPrecision("highest");
+  context.setAllowTF32CuBLAS(false);
+  context.setAllowTF32CuDNN(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+  context.setAllowFP16ReductionCuBLAS(false);
+  // Without a workspace of its own cuBLAS is not repeatable, and deterministic mode refuses it.
+  // That is said by an environment variable only.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+}
+
 }  // namespace
 
 void ConfigureTorchProcess(int threads) {
   KeepFreedMemory();
+  KeepFullPrecision();
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   // Deterministic mode would also fill every new tensor with NaN: a debugging aid that costs a pass
   // over memory.

@@ -14,8 +14,8 @@
 
 namespace retort::tensor {
 
-// Deterministic algorithms (an operation without one throws), `threads` intra-op threads, one
-// inter-op thread. Call once in main, before any other ATen call.
+// Deterministic algorithms (an operation without one throws), no reduced precision (TF32) on a GPU,
+// `threads` intra-op threads, one inter-op thread. Call once in main, before any other ATen call.
 void ConfigureTorchProcess(int threads);
 
 // Sets the intra-op thread count for a scope. What must give equal bits in processes with different

@@ -40,6 +40,7 @@ constexpr WorkerTool kWorkerTools[] = {
     {"generate", "Generate text with a model folder"},
     {"score", "Log-probabilities of a text under a model folder"},
     {"serve", "Serve a model folder: generation and scoring over gRPC"},
+    {"devices", "List the GPUs that workers of this host can compute on"},
 };
 
 // Those of `retort model`.

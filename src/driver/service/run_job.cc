@@ -35,6 +35,13 @@ struct Prepared {
   std::unique_ptr<Journal> journal;
 };
 
+// Workers that are started elsewhere do not compute on this host's GPUs.
+job::HostFacts HostOf(const RunJobOptions& options, const std::string& run_dir) {
+  job::HostFacts host = job::ThisHost(run_dir);
+  if (options.external) host.gpus = nullptr;
+  return host;
+}
+
 absl::Status FillFolder(Prepared& run) {
   RETORT_RETURN_IF_ERROR(WriteFileAtomically(run.folder->job(), job::JobToYaml(run.identity.spec)));
   RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Create(run.folder->journal(), run.identity));
@@ -49,7 +56,7 @@ absl::StatusOr<Prepared> PrepareNew(const RunJobOptions& options) {
   spec = loaded.spec;
   job::RecordBegin(absl::Now(), &spec);
   const std::string& dir = spec.output().dir();
-  RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(spec, loaded.positions, job::ThisHost(dir)));
+  RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(spec, loaded.positions, HostOf(options, dir)));
   if (!IsUnbegun(dir)) {
     RETORT_RETURN_IF_ERROR(job::CheckOutputDir(spec, loaded.positions));
   }
@@ -93,7 +100,7 @@ absl::StatusOr<Prepared> PrepareResume(const RunJobOptions& options) {
   RETORT_ASSIGN_OR_RETURN(run.journal, Journal::Open(run.folder->journal()));
   RETORT_ASSIGN_OR_RETURN(run.identity, run.journal->ReadIdentity());
   RETORT_ASSIGN_OR_RETURN(run.plan, job::MakePlan(run.identity.spec, job::FieldPositions(),
-                                                  job::ThisHost(run.folder->path())));
+                                                  HostOf(options, run.folder->path())));
   JobIdentity now;
   RETORT_ASSIGN_OR_RETURN(now.inputs, IdentifyInputs(run.identity.spec));
   RETORT_RETURN_IF_ERROR(CheckSameInputs(run.identity, now));

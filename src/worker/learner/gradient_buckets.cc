@@ -61,7 +61,7 @@ GradientBuckets::GradientBuckets(TrainedModel* model, collective::Collective* gr
       buckets_of_entry_[i].push_back(b);
       ++buckets_[b].entries;
     }
-    torch::autograd::impl::set_post_acc_grad_hooks(model_.model.trained()[i],
+    torch::autograd::impl::set_post_acc_grad_hooks(model_.model.leaves()[i],
                                                    std::make_unique<GradientHook>(this, i));
   }
 }
@@ -72,7 +72,7 @@ GradientBuckets::~GradientBuckets() {
     group_.WaitAll().IgnoreError();
   }
   for (size_t i = 0; i < buckets_of_entry_.size(); ++i) {
-    torch::autograd::impl::set_post_acc_grad_hooks(model_.model.trained()[i], nullptr);
+    torch::autograd::impl::set_post_acc_grad_hooks(model_.model.leaves()[i], nullptr);
   }
 }
 

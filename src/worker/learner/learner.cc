@@ -47,12 +47,14 @@ std::string PathIfSaved(const absl::StatusOr<std::string>& saved) {
 
 }  // namespace
 
-absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::string& run_dir) {
+absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::string& run_dir,
+                                          const PolicyPlace& place) {
   LearnerJob job;
   job.spec = spec;
   job.run_dir = run_dir;
   RETORT_ASSIGN_OR_RETURN(job.policy, LoadPolicyText(spec));
-  RETORT_ASSIGN_OR_RETURN(job.model, LoadPolicyModel(spec, job.policy.config, job.reinforcement()));
+  RETORT_ASSIGN_OR_RETURN(job.model,
+                          LoadPolicyModel(spec, job.policy.config, job.reinforcement(), place));
   if (!job.reinforcement()) {
     RETORT_ASSIGN_OR_RETURN(job.train, data::Dataset::Load(spec.data().train()));
   }
@@ -91,7 +93,9 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
 absl::Status Learner::RestoreOrBegin(const std::string& checkpoint) {
   if (checkpoint.empty()) {
     state_.kl_coef = job_->spec.algorithm().ppo().init_kl_coef();
-    RETORT_RETURN_IF_ERROR(LoadFirstTrained(job_->spec, job_->model, &model_->parameters));
+    RETORT_ASSIGN_OR_RETURN(TrainedModel::State first, model_->HostState());
+    RETORT_RETURN_IF_ERROR(LoadFirstTrained(job_->spec, job_->model, &first.parameters));
+    RETORT_RETURN_IF_ERROR(tensor::CatchTorch([&] { model_->SetState(first); }));
   } else {
     // The name came over the wire: it must not reach out of the run's folder.
     if (!checkpoint::CommittedStep(checkpoint).has_value()) {
@@ -208,11 +212,13 @@ absl::StatusOr<Digest> Learner::WriteCheckpoint(int64_t step, uint64_t epoch) {
 
 absl::StatusOr<Digest> Learner::Export(const std::string& path) const {
   const layout::ModelConfig& config = job_->policy.config;
-  tensor::ParameterArena weights = model_->parameters;
+  RETORT_ASSIGN_OR_RETURN(const tensor::ParameterArena trained,
+                          model_->parameters.On(at::kCPU, at::kFloat));
+  tensor::ParameterArena weights = trained;
   if (job_->model.adapted()) {
     RETORT_RETURN_IF_ERROR(checkpoint::ExportAdapter(job_->run_dir + "/adapter", config,
-                                                     job_->model.adapter(), model_->parameters));
-    RETORT_ASSIGN_OR_RETURN(weights, job_->model.Merge(model_->parameters));
+                                                     job_->model.adapter(), trained));
+    RETORT_ASSIGN_OR_RETURN(weights, job_->model.Merge(trained));
   }
   RETORT_RETURN_IF_ERROR(
       checkpoint::ExportHuggingFace(path, config, weights, PolicyFolder(job_->spec)));

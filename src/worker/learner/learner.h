@@ -31,14 +31,15 @@ struct LearnerJob {
   v1::JobSpec spec;
   std::string run_dir;
   PolicyText policy;
-  PolicyModel model{policy.config};    // With LoRA: it holds the base.
+  PolicyModel model{policy.config};    // With LoRA: it holds the base. Says on which device.
   std::optional<data::Dataset> train;  // SFT only.
 
   bool reinforcement() const { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 };
 
 // Reads the policy's config and tokenizer, with LoRA the base weights, and for SFT the rows.
-absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::string& run_dir);
+absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::string& run_dir,
+                                          const PolicyPlace& place = {});
 
 struct TrainedStep {
   StepOutcome outcome;

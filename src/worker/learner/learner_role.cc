@@ -42,7 +42,7 @@ class LearnerRole {
   // The work of one command and what to tell the driver of it, if anything.
   absl::StatusOr<Report> Work(const v1::DriverMessage& command, v1::Fence* fence);
   absl::StatusOr<Report> Form(const v1::FormGroup& command);
-  GroupPlace PlaceOf(const ring::BrokerAddress& broker);
+  GroupPlace GroupPlaceOver(const ring::BrokerAddress& broker);
   absl::Status ServeOtherHosts(const ring::BrokerAddress& broker);
   absl::StatusOr<Report> Train(const v1::TrainStep& command);
   absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
@@ -136,7 +136,7 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
                           BrokerOf(session_.welcome(), options_.token));
   const std::string& job_id = session_.welcome().job_id();
   RETORT_ASSIGN_OR_RETURN(std::shared_ptr<collective::Collective> group,
-                          MakeLearnerGroup(command, PlaceOf(broker)));
+                          MakeLearnerGroup(command, GroupPlaceOver(broker)));
   abortable_.Set(group);
   const bool publishes = command.rank() == 0 && UsesWeightRing(job_.spec);
   std::optional<ring::Segment> ring;
@@ -164,13 +164,15 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   return message;
 }
 
-GroupPlace LearnerRole::PlaceOf(const ring::BrokerAddress& broker) {
+GroupPlace LearnerRole::GroupPlaceOver(const ring::BrokerAddress& broker) {
   GroupPlace place;
   place.job_id = session_.welcome().job_id();
   place.broker = broker;
   place.mpi = options_.mpi;
-  place.gpu = options_.gpu;
-  place.device = options_.device;
+  if (options_.gpu != nullptr) {
+    place.gpu = &options_.gpu->plugin;
+    place.device = options_.gpu->info.index;
+  }
   place.rendezvous = &rendezvous_;
   place.announce = [this](const v1::GroupIdentity& identity) {
     v1::WorkerMessage message;
@@ -295,7 +297,8 @@ absl::StatusOr<Report> LearnerRole::Export(const v1::ExportModel& command) {
 
 absl::Status RunLearner(DriverSession& session, const LearnerOptions& options) {
   RETORT_ASSIGN_OR_RETURN(LearnerJob job,
-                          LoadLearnerJob(session.welcome().spec(), session.welcome().run_dir()));
+                          LoadLearnerJob(session.welcome().spec(), session.welcome().run_dir(),
+                                         PlaceOf(session.welcome().spec(), options.gpu)));
   return LearnerRole(session, options, std::move(job)).Run();
 }
 

@@ -6,16 +6,15 @@
 
 #include "absl/status/status.h"
 #include "common/collective/mpi_collective.h"
-#include "common/gpu/plugin.h"
+#include "common/tensor/gpu_device.h"
 #include "worker/agent/driver_session.h"
 
 namespace retort::worker {
 
 struct LearnerOptions {
-  std::string token;                      // The run's: the shared-memory broker wants it.
-  collective::MpiRuntime* mpi = nullptr;  // Set under mpirun.
-  const gpu::Plugin* gpu = nullptr;       // Set where it computes on a GPU; outlives the role.
-  int device = 0;                         // Of the plug-in's.
+  std::string token;                       // The run's: the shared-memory broker wants it.
+  collective::MpiRuntime* mpi = nullptr;   // Set under mpirun.
+  const tensor::GpuDevice* gpu = nullptr;  // Null: the CPU.
 };
 
 // Runs until the driver says Shutdown (OK) or is lost. Failures of single commands are reported to

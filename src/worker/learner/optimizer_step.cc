@@ -79,6 +79,7 @@ absl::Status ApplyUpdate(const OptimizerSettings& settings, int64_t update, doub
     apply(layout.decay, learning_rate, settings.adamw.weight_decay);
     apply(layout.no_decay, learning_rate, 0);
     apply(layout.value_head, learning_rate * settings.value_learning_rate_scale, 0);
+    model->Round();
   });
 }
 

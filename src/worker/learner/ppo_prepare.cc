@@ -29,7 +29,7 @@ at::Tensor FullKl(const TrainingContext& context, const PpoSettings& settings,
   return objective::KlPerToken(
       objective::KlPenalty::kFull,
       context.model->model.FullLogProbs(hidden, settings.temperature, context.policy->mask),
-      tensor::Cat(reference));
+      tensor::Cat(reference).to(hidden.device()));
 }
 
 // One micro-batch's part of `planes` [kPlanes, N * T].
@@ -43,10 +43,10 @@ void Forward(const TrainingContext& context, const PpoSettings& settings,
   const at::Tensor where = FlatResponseIndex(samples, batch.sequences);
   const model::SelectedLogProbs selected =
       model.LogProbs(hidden, batch.targets, settings.temperature, context.policy->mask);
-  planes[kOldLogProbs].index_copy_(0, where, selected.log_probs);
-  planes[kValues].index_copy_(0, where, model.Values(hidden));
+  planes[kOldLogProbs].index_copy_(0, where, selected.log_probs.cpu());
+  planes[kValues].index_copy_(0, where, model.Values(hidden).cpu());
   if (settings.kl_penalty == objective::KlPenalty::kFull) {
-    planes[kFullKl].index_copy_(0, where, FullKl(context, settings, samples, batch, hidden));
+    planes[kFullKl].index_copy_(0, where, FullKl(context, settings, samples, batch, hidden).cpu());
   }
 }
 

@@ -40,8 +40,9 @@ absl::StatusOr<int64_t> GlobalTokens(const TrainingContext& context, const StepS
   return expected;
 }
 
-at::Tensor Gather(const at::Tensor& padded, const at::Tensor& where) {
-  return padded.flatten().index_select(0, where);
+// A step's tensors are on the CPU; what goes into the loss follows the model to its device.
+at::Tensor Gather(const at::Tensor& padded, const at::Tensor& where, const at::Device& device) {
+  return padded.flatten().index_select(0, where).to(device);
 }
 
 objective::PpoLossInputs LossInputs(const TrainingContext& context, const PpoSettings& settings,
@@ -56,12 +57,13 @@ objective::PpoLossInputs LossInputs(const TrainingContext& context, const PpoSet
   inputs.log_probs = std::move(selected.log_probs);
   inputs.entropy = selected.entropy.detach();
   inputs.values = model.Values(hidden);
-  inputs.old_log_probs = Gather(prepared.old_log_probs, where);
-  inputs.old_values = Gather(prepared.gae.values, where);
-  inputs.advantages = Gather(prepared.gae.advantages, where);
-  inputs.returns = Gather(prepared.gae.returns, where);
+  const at::Device device = hidden.device();
+  inputs.old_log_probs = Gather(prepared.old_log_probs, where, device);
+  inputs.old_values = Gather(prepared.gae.values, where, device);
+  inputs.advantages = Gather(prepared.gae.advantages, where, device);
+  inputs.returns = Gather(prepared.gae.returns, where, device);
   if (prepared.importance_weights.defined())
-    inputs.weights = Gather(prepared.importance_weights, where);
+    inputs.weights = Gather(prepared.importance_weights, where, device);
   return inputs;
 }
 
@@ -74,8 +76,8 @@ at::Tensor BackwardOne(const TrainingContext& context, const PpoSettings& settin
   const objective::PpoLossPart part = objective::PpoLoss(
       LossInputs(context, settings, samples, prepared, batch), settings.loss, global_tokens);
   objective::TotalLoss(part.terms).backward();
-  ratios->push_back(part.ratio);
-  return part.sums;
+  ratios->push_back(part.ratio.cpu());
+  return part.sums.cpu();
 }
 
 // Runs one mini-batch. Leaves the reason in `updates->not_finite` when the step is bad.

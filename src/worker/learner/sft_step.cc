@@ -80,7 +80,7 @@ at::Tensor BackwardOne(const TrainingContext& context, const SftRows& rows,
   const objective::SftLossPart part = objective::SftTokenLoss(
       selected.log_probs, /*mask=*/{}, selected.entropy.detach(), /*correct=*/{}, global_tokens);
   objective::TotalLoss({part.term}).backward();
-  return part.sums;
+  return part.sums.cpu();
 }
 
 v1::StepRecord RecordOf(const SftRows& rows, const objective::SftStatistics& statistics,

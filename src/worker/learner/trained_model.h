@@ -1,9 +1,10 @@
 // The policy that is being trained: parameters, gradients and AdamW's moments as arenas of one
 // layout, and the model that computes with them. With LoRA the arenas are the adapter's; the base
-// has neither gradients nor moments.
+// has neither gradients nor moments. All lie on the policy's device.
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "common/base/digest.h"
@@ -20,9 +21,22 @@ struct TrainedModel {
       gradients;                   // Over the collective's buffer, so that reducing need not copy.
   tensor::ParameterArena exp_avg;  // AdamW's first moment.
   tensor::ParameterArena exp_avg_sq;  // AdamW's second moment.
-  model::Model model;                 // Of `parameters` (and a base), with `gradients` attached.
+  // `parameters` rounded to bf16, if the policy computes in it without an adapter.
+  std::optional<tensor::ParameterArena> rounded;
+  model::Model model;  // Of `rounded`, else `parameters` (and a base), with `gradients` attached.
 
   const layout::ParameterLayout& layout() const { return parameters.layout(); }
+
+  // What files hold. On the CPU: the arenas themselves where they lie there, else copies.
+  struct State {
+    tensor::ParameterArena parameters, exp_avg, exp_avg_sq;
+  };
+  absl::StatusOr<State> HostState() const;
+  // What is published of the parameters, [published_elements] on their device.
+  at::Tensor Published() const { return (rounded.has_value() ? *rounded : parameters).Published(); }
+  // After the parameters have changed. Throws what LibTorch throws.
+  void Round();
+  void SetState(const State& state);  // Throws what LibTorch throws.
 };
 
 // Everything zero but the base. `layout`: policy.TrainedLayout. `gradient_buffer`: fp32 [>=

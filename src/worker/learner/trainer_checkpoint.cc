@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/layout/model_config.h"
+#include "common/tensor/tensor_digest.h"
 #include "common/tensor/torch_process.h"
 
 namespace retort::worker {
@@ -15,10 +16,6 @@ namespace {
 
 constexpr char kRecord[] = "record:";
 constexpr char kError[] = "error:";
-
-void HashTensor(const at::Tensor& flat, Hasher* hasher) {
-  hasher->Update(flat.data_ptr<float>(), flat.numel() * sizeof(float));
-}
 
 template <typename Number>
 void HashNumber(Number number, Hasher* hasher) {
@@ -32,7 +29,7 @@ std::string WriteOwnShard(const checkpoint::CheckpointTarget& target, const Trai
   const checkpoint::ElementRange slice =
       checkpoint::SliceOf(total, group.rank(), group.world_size());
   const auto part = [&slice](const tensor::ParameterArena& arena) {
-    return arena.flat().narrow(0, slice.begin, slice.size());
+    return arena.flat().narrow(0, slice.begin, slice.size()).cpu();
   };
   const absl::StatusOr<checkpoint::ShardRecord> record =
       checkpoint::WriteShard(target, group.rank(), group.world_size(), total,
@@ -151,12 +148,16 @@ absl::StatusOr<checkpoint::FoundCheckpoint> RestoreCheckpoint(const std::string&
         folder,
         " was written for another model, adapter or tokenizer; resume with the job that wrote it"));
   }
+  Digest digest;
   RETORT_RETURN_IF_ERROR(tensor::CatchTorch([&]() -> absl::Status {
-    return checkpoint::LoadRange(
+    RETORT_ASSIGN_OR_RETURN(const TrainedModel::State host, model->HostState());
+    RETORT_RETURN_IF_ERROR(checkpoint::LoadRange(
         found, {0, layout.total_elements},
-        {model->parameters.flat(), model->exp_avg.flat(), model->exp_avg_sq.flat()});
+        {host.parameters.flat(), host.exp_avg.flat(), host.exp_avg_sq.flat()}));
+    digest = DigestOfWeights(host.parameters.PublishedSpan());
+    model->SetState(host);
+    return absl::OkStatus();
   }));
-  const Digest digest = DigestOfWeights(model->parameters.PublishedSpan());
   if (digest != manifest.state.weight_digest) {
     return absl::DataLossError(absl::StrCat(folder, ": the weights hash to ", digest.ToHex(),
                                             ", MANIFEST.json says ",
@@ -167,9 +168,9 @@ absl::StatusOr<checkpoint::FoundCheckpoint> RestoreCheckpoint(const std::string&
 
 Digest StateDigest(const TrainedModel& model, const checkpoint::TrainerState& state) {
   Hasher hasher;
-  HashTensor(model.parameters.flat(), &hasher);
-  HashTensor(model.exp_avg.flat(), &hasher);
-  HashTensor(model.exp_avg_sq.flat(), &hasher);
+  tensor::HashTensor(model.parameters.flat(), &hasher);
+  tensor::HashTensor(model.exp_avg.flat(), &hasher);
+  tensor::HashTensor(model.exp_avg_sq.flat(), &hasher);
   HashNumber(state.step, &hasher);
   HashNumber(state.optimizer_steps, &hasher);
   HashNumber(state.bad_steps, &hasher);

@@ -5,13 +5,18 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/tensor/gpu_device.h"
 #include "worker/agent/driver_session.h"
 
 namespace retort::worker {
 
-// `token` is the run's: the shared-memory broker wants it. Runs until the driver says Shutdown (OK)
-// or is lost. A lease that fails is reported, not fatal. Errors: what stops the process, such as
-// files that cannot be read.
-absl::Status RunRollout(DriverSession& session, const std::string& token);
+struct RolloutOptions {
+  std::string token;                       // The run's: the shared-memory broker wants it.
+  const tensor::GpuDevice* gpu = nullptr;  // Null: the CPU.
+};
+
+// Runs until the driver says Shutdown (OK) or is lost. A lease that fails is reported, not fatal.
+// Errors: what stops the process, such as files that cannot be read.
+absl::Status RunRollout(DriverSession& session, const RolloutOptions& options);
 
 }  // namespace retort::worker

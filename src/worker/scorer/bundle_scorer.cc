@@ -60,9 +60,11 @@ void ScoreSome(const model::Model& reference, const ScoringOptions& options,
   const model::ResponseBatch batch = model::MakeResponseBatch(sequences.set(), members);
   const at::Tensor hidden = model::ResponseHidden(reference, batch);
   const at::Tensor rows =
-      options.full ? reference.FullLogProbs(hidden, options.temperature, options.mask).contiguous()
-                   : reference.LogProbs(hidden, batch.targets, options.temperature, options.mask)
-                         .log_probs.contiguous();
+      (options.full
+           ? reference.FullLogProbs(hidden, options.temperature, options.mask)
+           : reference.LogProbs(hidden, batch.targets, options.temperature, options.mask).log_probs)
+          .cpu()
+          .contiguous();
   const float* row = rows.data_ptr<float>();
   for (size_t k = 0; k < members.size(); ++k) {
     const int64_t floats = batch.lengths[k] * width;

@@ -103,13 +103,14 @@ absl::Status ScorerRole::ReportFetchFailed(const v1::ScoreLease& lease,
 
 }  // namespace
 
-absl::Status RunScorer(DriverSession& session) {
+absl::Status RunScorer(DriverSession& session, const ScorerOptions& options) {
   const v1::JobSpec& spec = session.welcome().spec();
   RETORT_ASSIGN_OR_RETURN(const PolicyText policy, LoadPolicyText(spec));
   RETORT_ASSIGN_OR_RETURN(const ReferenceWeights weights, LoadReferenceWeights(spec));
   LogInfo("reference loaded elements={} bytes={}", weights.arena.layout().total_elements,
           weights.arena.flat().nbytes());
-  RETORT_ASSIGN_OR_RETURN(model::Model reference, ReferenceModel(spec, weights));
+  RETORT_ASSIGN_OR_RETURN(model::Model reference,
+                          ReferenceModel(spec, weights, tensor::DeviceOf(options.gpu)));
   return ScorerRole(session, std::move(reference), ScoringOptionsOf(spec, policy)).Run();
 }
 

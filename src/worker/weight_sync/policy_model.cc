@@ -16,13 +16,17 @@ namespace retort::worker {
 
 absl::StatusOr<PolicyModel> PolicyModel::Adapted(layout::ModelConfig config,
                                                  const layout::AdapterConfig& adapter,
-                                                 const tensor::ParameterArena& base) {
+                                                 const tensor::ParameterArena& base,
+                                                 const PolicyPlace& place) {
   RETORT_ASSIGN_OR_RETURN(layout::AdapterLayout layout,
                           layout::AdapterLayoutFor(config, adapter, /*value_head=*/false));
-  PolicyModel policy(std::move(config));
+  PolicyModel policy(std::move(config), place);
   const at::Tensor weights = base.Published();  // A reference's may be bf16.
   const Digest digest = DigestOf(weights.const_data_ptr(), weights.nbytes());
-  policy.frozen_ = Frozen{adapter, std::move(layout), base, digest};
+  // On the CPU a base of bf16 is computed with as it is.
+  const at::ScalarType type = place.device.is_cpu() ? base.type() : place.type;
+  RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena here, base.On(place.device, type));
+  policy.frozen_ = Frozen{adapter, std::move(layout), std::move(here), digest};
   return policy;
 }
 
@@ -63,21 +67,27 @@ absl::StatusOr<tensor::ParameterArena> PolicyModel::Merge(
       tensor::ParameterArena merged,
       tensor::ParameterArena::Allocate(layout::LayoutFor(config_, /*value_head=*/false)));
   RETORT_RETURN_IF_ERROR(tensor::CatchTorch([&] {
-    merged.flat().copy_(base().Published());
+    merged.flat().copy_(base().Published());  // From whatever device.
     model::MergeAdapter(frozen_->layout, trained, merged);
   }));
   return merged;
 }
 
+PolicyPlace PlaceOf(const v1::JobSpec& spec, const tensor::GpuDevice* gpu) {
+  const bool half = spec.policy().dtype() == v1::DATA_TYPE_BFLOAT16;
+  return {tensor::DeviceOf(gpu), half ? at::kBFloat16 : at::kFloat};
+}
+
 absl::StatusOr<PolicyModel> LoadPolicyModel(const v1::JobSpec& spec,
-                                            const layout::ModelConfig& config, bool value_head) {
+                                            const layout::ModelConfig& config, bool value_head,
+                                            const PolicyPlace& place) {
   RETORT_ASSIGN_OR_RETURN(const std::optional<layout::AdapterConfig> adapter,
                           job::AdapterOf(spec.policy()));
-  if (!adapter.has_value()) return PolicyModel(config);
+  if (!adapter.has_value()) return PolicyModel(config, place);
   RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena base,
                           tensor::ParameterArena::Allocate(layout::LayoutFor(config, value_head)));
   RETORT_RETURN_IF_ERROR(LoadFirstWeights(spec, &base));
-  RETORT_ASSIGN_OR_RETURN(PolicyModel policy, PolicyModel::Adapted(config, *adapter, base));
+  RETORT_ASSIGN_OR_RETURN(PolicyModel policy, PolicyModel::Adapted(config, *adapter, base, place));
   LogInfo("base loaded elements={} digest={}", base.layout().published_elements,
           policy.base_digest().ToHex());
   return policy;
@@ -101,20 +111,25 @@ absl::Status LoadFirstTrained(const v1::JobSpec& spec, const PolicyModel& policy
 }
 
 absl::StatusOr<model::Model> ReferenceModel(const v1::JobSpec& spec,
-                                            const ReferenceWeights& weights) {
+                                            const ReferenceWeights& weights,
+                                            const at::Device& device) {
   const v1::LoraSpec& lora = spec.policy().lora();
   if (spec.reference().has_path() || !lora.has_path()) {
-    return model::Model(weights.config, weights.arena);
+    RETORT_ASSIGN_OR_RETURN(const tensor::ParameterArena arena,
+                            weights.arena.On(device, weights.arena.type()));
+    return tensor::CatchTorch([&] { return model::Model(weights.config, arena); });
   }
   RETORT_ASSIGN_OR_RETURN(const layout::AdapterConfig adapter,
                           layout::LoadAdapterConfig(lora.path()));
-  RETORT_ASSIGN_OR_RETURN(const PolicyModel policy,
-                          PolicyModel::Adapted(weights.config, adapter, weights.arena));
+  RETORT_ASSIGN_OR_RETURN(
+      const PolicyModel policy,
+      PolicyModel::Adapted(weights.config, adapter, weights.arena, {device, weights.arena.type()}));
   RETORT_ASSIGN_OR_RETURN(
       tensor::ParameterArena first,
       tensor::ParameterArena::Allocate(policy.TrainedLayout(/*value_head=*/false)));
   RETORT_RETURN_IF_ERROR(tensor::LoadAdapterWeights(lora.path(), &first));
-  return policy.Bind(first);
+  RETORT_ASSIGN_OR_RETURN(const tensor::ParameterArena adapted, first.On(device, at::kFloat));
+  return tensor::CatchTorch([&] { return policy.Bind(adapted); });
 }
 
 absl::Status CheckBase(const PolicyModel& policy, const std::string& want) {

@@ -9,7 +9,9 @@ namespace retort::job {
 namespace {
 
 using testing::Contains;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
@@ -23,9 +25,6 @@ TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
        "most 4, the cores of this host"},
       {{"cluster.rollout.threads=5"}, "cluster.rollout.threads is 5"},
       {{"cluster.scorer.threads=5"}, "cluster.scorer.threads is 5"},
-      {{"cluster.learner.device=cuda"}, "cluster.learner.device is cuda, but this build has no"},
-      {{"cluster.rollout.device=cuda"}, "cluster.rollout.device is cuda"},
-      {{"cluster.scorer.device=cuda"}, "cluster.scorer.device is cuda"},
       {{"rewards.0={type: regex, pattern: '('}"}, "--set rewards.0: rewards.0.pattern: "},
       {{"algorithm.ppo.kl_penalty=full", "data.prompts_per_step=500000",
         "algorithm.ppo.horizon=1e6"},
@@ -40,6 +39,67 @@ TEST_F(PlanTest, MakePlan_WhatThisHostOrBuildCannotRun_Refused) {
   host_.free_disk_bytes = 1000;
   EXPECT_THAT(ErrorOf(kPpoJob, {"rollout.max_new_tokens=4"}),
               StartsWith("job.yaml:10:8: output.dir has 1000 B of free disk; expected "));
+}
+
+TEST_F(PlanTest, MakePlan_CudaWithoutAnyGpu_RefusedWithTheField) {
+  const std::vector<std::string> short_ones = {"rollout.max_new_tokens=4"};
+  for (const char* role : {"learner", "rollout", "scorer"}) {
+    std::vector<std::string> overrides = short_ones;
+    overrides.push_back(absl::StrCat("cluster.", role, ".device=cuda"));
+    host_.gpus = [] { return std::vector<gpu::DeviceInfo>(); };
+    EXPECT_EQ(ErrorOf(kPpoJob, overrides),
+              absl::StrCat("--set cluster.", role,
+                           ".device is cuda, but this host has no CUDA device (retort devices "
+                           "lists them); expected cpu, or a host with an NVIDIA GPU and its "
+                           "driver"));
+    host_.gpus = [] { return absl::NotFoundError("there is no GPU plug-in"); };
+    EXPECT_EQ(ErrorOf(kPpoJob, overrides),
+              absl::StrCat("--set cluster.", role,
+                           ".device is cuda, but there is no GPU plug-in; expected cpu on this "
+                           "host"));
+  }
+}
+
+TEST_F(PlanTest, MakePlan_Gpus_AskedForOnlyIfWantedAndSharedOutInTurn) {
+  int asked = 0;
+  host_.gpus = [&asked] {
+    ++asked;
+    return std::vector<gpu::DeviceInfo>{
+        {.index = 0, .name = "One", .uuid = "a", .memory_bytes = 1000},
+        {.index = 1, .name = "Two", .uuid = "b", .memory_bytes = int64_t{1} << 30}};
+  };
+  EXPECT_TRUE(Planned(kPpoJob, {"rollout.max_new_tokens=4"}).devices.empty());
+  EXPECT_EQ(asked, 0);
+  const Plan plan = Planned(kPpoJob, {"rollout.max_new_tokens=4", "cluster.rollout.device=cuda",
+                                      "cluster.rollout.workers=3", "cluster.learner.device=cuda",
+                                      "cluster.learner.ranks=1"});
+  EXPECT_EQ(asked, 1);
+  EXPECT_THAT(plan.devices,
+              ElementsAre("rollout 0,2 on device 0 (One)", "learner 0 on device 0 (One)",
+                          "rollout 1 on device 1 (Two)"));
+  EXPECT_THAT(plan.notes, Contains(StartsWith("device 0 (One) has 1000 B of memory; its workers")));
+  EXPECT_THAT(plan.notes, Not(Contains(StartsWith("device 1"))));
+  EXPECT_THAT(Describe(plan), HasSubstr("GPUs          rollout 0,2 on device 0 (One), learner 0"));
+}
+
+TEST_F(PlanTest, MakePlan_MoreRanksThanGpus_OnlyThroughTheHost) {
+  host_.gpus = [] {
+    return std::vector<gpu::DeviceInfo>{
+        {.index = 0, .name = "One", .uuid = "a", .memory_bytes = int64_t{1} << 30}};
+  };
+  std::vector<std::string> overrides = {"rollout.max_new_tokens=4", "cluster.learner.device=cuda",
+                                        "cluster.learner.ranks=2"};
+  EXPECT_THAT(ErrorOf(kPpoJob, overrides),
+              HasSubstr("cluster.learner.ranks is 2 on a host with 1 GPU, and NCCL takes one rank "
+                        "on each; expected at most 1, or collective: shm"));
+  overrides.push_back("cluster.learner.collective=shm");
+  EXPECT_THAT(Planned(kPpoJob, overrides).devices, ElementsAre("learner 0,1 on device 0 (One)"));
+}
+
+TEST_F(PlanTest, MakePlan_WorkersElsewhere_CudaIsTheirsToCheck) {
+  host_.gpus = nullptr;
+  EXPECT_THAT(Planned(kPpoJob, {"rollout.max_new_tokens=4", "cluster.learner.device=cuda"}).notes,
+              Contains("device cuda: each worker's host is checked when the worker starts"));
 }
 
 TEST_F(PlanTest, MakePlan_FreeDisk_FullIsNotUnknownAndCheckpointsThatAreThereCount) {

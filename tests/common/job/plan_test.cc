@@ -82,8 +82,10 @@ TEST_F(PlanTest, MakePlan_Bfloat16_HalvesTheReferenceAndOnlyThat) {
   ASSERT_EQ(half.roles[0].role, "scorer");
   EXPECT_EQ(2 * half.roles[0].memory[0].bytes, wide.roles[0].memory[0].bytes);
   EXPECT_EQ(half.ring_slot_bytes, wide.ring_slot_bytes);
-  EXPECT_THAT(ErrorOf(kPpoJob, {fits[0], "policy.dtype=bfloat16"}),
-              HasSubstr("policy.dtype is bfloat16, but the policy is trained in float32"));
+  EXPECT_THAT(
+      ErrorOf(kPpoJob, {fits[0], "policy.dtype=bfloat16"}),
+      HasSubstr("policy.dtype is bfloat16, in which only GPUs compute; expected float32, or "
+                "device cuda for learner and rollout"));
   EXPECT_THAT(ErrorOf(kPpoJob, {fits[0], "policy.path=null", "policy.init.config=models/tiny",
                                 "reference.dtype=bfloat16"}),
               HasSubstr("reference.dtype is bfloat16, but the reference is the policy's random"));

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "common/ring/weight_ring_layout.h"
+#include "common/ring/ring_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -88,7 +88,7 @@ TEST_F(WeightRingTest, Acquire_LastSlotsVersions_AllHeld) {
   for (int v = 2; v < 5; ++v) EXPECT_TRUE(reader.Acquire(Request(v, digests[v])).ok());
   const absl::Status gone = reader.Acquire(Request(1, digests[1])).status();
   EXPECT_EQ(gone.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_THAT(std::string(gone.message()), HasSubstr("its slot holds version 4 of epoch 1"));
+  EXPECT_THAT(std::string(gone.message()), HasSubstr("its slot holds number 4 of epoch 1"));
 }
 
 TEST_F(WeightRingTest, Acquire_ZeroFilledSlots_HoldNoVersionZero) {
@@ -211,21 +211,23 @@ TEST_F(WeightRingTest, ReaderOpen_NobodyWrote_DeadlineExceeded) {
 TEST_F(WeightRingTest, ReaderOpen_HeaderDoesNotFitTheSegment_DataLoss) {
   Writer();
   const Segment raw = memory_.Map();
+  RingHeader& header = *reinterpret_cast<RingHeader*>(raw.data());
   const auto opens = [&] {
     return WeightRingReader::Open(memory_.Map(Access::kReadOnly), kNow).status().code();
   };
   ASSERT_EQ(opens(), absl::StatusCode::kOk);
   for (const uint32_t slots : {0u, 1u, 4u, 0xffff'ffffu}) {
-    HeaderOf(raw).slots = slots;
+    header.slots = slots;
     EXPECT_EQ(opens(), absl::StatusCode::kDataLoss) << slots;
   }
-  HeaderOf(raw).slots = 3;
-  for (const int64_t elements : {int64_t{-1}, int64_t{0}, int64_t{100'000}, int64_t{1} << 62}) {
-    HeaderOf(raw).slot_elements = elements;
-    EXPECT_EQ(opens(), absl::StatusCode::kDataLoss) << elements;
+  header.slots = 3;
+  for (const int64_t bytes :
+       {int64_t{-1}, int64_t{0}, int64_t{4001}, int64_t{400'000}, int64_t{1} << 62}) {
+    header.slot_bytes = bytes;
+    EXPECT_EQ(opens(), absl::StatusCode::kDataLoss) << bytes;
   }
-  HeaderOf(raw).slot_elements = 1000;
-  HeaderOf(raw).magic = 12;
+  header.slot_bytes = 4000;
+  header.magic = 12;
   EXPECT_EQ(opens(), absl::StatusCode::kDataLoss);
 }
 
