@@ -17,6 +17,7 @@
 #include "common/base/random_id.h"
 #include "common/base/status_macros.h"
 #include "common/collective/mpi_collective.h"
+#include "common/gpu/nccl_environment.h"
 #include "common/job/input_digests.h"
 #include "common/rpc/build_version.h"
 #include "common/tensor/gpu_device.h"
@@ -228,6 +229,7 @@ int Main(int argc, char** argv) {
     return ExitCodeFor(code.status());
   }
   DieWithParent(flags.parent_pid);
+  gpu::SetNcclEnvironment();  // While nobody else reads the environment.
   PrepareTerminationSignals();
   if (flags.incarnation.empty()) flags.incarnation = RandomHex(16);
   const std::string name =

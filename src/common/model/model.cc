@@ -71,6 +71,7 @@ void Model::AttachGradients(const tensor::ParameterArena& gradients) {
     trained[i] = trained[i].detach().set_requires_grad(true);
     trained[i].mutable_grad() = gradients.View(layout.entries[i]);
   }
+  leaves_ = trained;
   BindViews();
 }
 
@@ -87,6 +88,7 @@ void Model::AttachMasters(const tensor::ParameterArena& masters,
     const layout::ParameterEntry& entry = layout_.entries[i];
     at::Tensor leaf = masters.View(entry).detach().set_requires_grad(true);
     leaf.mutable_grad() = gradients.View(entry);
+    leaves_.push_back(leaf);
     const at::Tensor rounded = parameters_[i];
     parameters_[i] = RoundedMaster(leaf, rounded);
     // Its uses are added up in fp32 only if each is a tensor of its own.

@@ -71,6 +71,9 @@ class Model {
   void AttachMasters(const tensor::ParameterArena& masters,
                      const tensor::ParameterArena& gradients);
 
+  // What these have made leaves, one for each entry of the layout.
+  const std::vector<at::Tensor>& leaves() const { return leaves_; }
+
   const layout::ModelConfig& config() const { return config_; }
   const at::Device& device() const { return device_; }
   // Of hidden states.
@@ -136,6 +139,7 @@ class Model {
   std::vector<at::Tensor> parameters_;  // One per layout entry.
   layout::AdapterLayout adapter_;       // Without targets: none.
   std::vector<at::Tensor> adapter_parameters_;
+  std::vector<at::Tensor> leaves_;
   at::Tensor embedding_, position_table_, score_;
   at::Tensor tied_head_;  // What stands for the embedding as head; undefined: itself.
   NormWeights final_norm_;

@@ -90,6 +90,7 @@ v1::Fence FenceOf(const v1::DriverMessage& command) {
   if (command.has_train_step()) return command.train_step().fence();
   v1::Fence fence;  // The others belong to an epoch alone.
   if (command.has_form_group()) fence.set_epoch(command.form_group().epoch());
+  if (command.has_group_identity()) fence.set_epoch(command.group_identity().epoch());
   if (command.has_write_checkpoint()) fence.set_epoch(command.write_checkpoint().epoch());
   if (command.has_export_model()) fence.set_epoch(command.export_model().epoch());
   return fence;

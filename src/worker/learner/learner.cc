@@ -72,6 +72,8 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
   RETORT_ASSIGN_OR_RETURN(const at::Tensor gradients,
                           learner->group_->AllocateBuffer(layout.total_elements));
   RETORT_ASSIGN_OR_RETURN(learner->model_, MakeTrainedModel(job->model, layout, gradients));
+  learner->buckets_ =
+      std::make_unique<GradientBuckets>(learner->model_.get(), learner->group_.get());
   if (ring.has_value()) {
     RETORT_ASSIGN_OR_RETURN(learner->publisher_, Publisher::Open(*std::move(ring), job->model,
                                                                  job->ring_shape(), epoch, gpu));
@@ -81,6 +83,7 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
   context.policy = &job->policy;
   context.group = learner->group_.get();
   context.model = learner->model_.get();
+  context.buckets = learner->buckets_.get();
   context.optimizer = OptimizerSettingsOf(job->spec);
   RETORT_ASSIGN_OR_RETURN(context.lr_schedule, LrScheduleOf(job->spec));
   RETORT_RETURN_IF_ERROR(learner->RestoreOrBegin(checkpoint));

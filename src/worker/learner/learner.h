@@ -100,6 +100,7 @@ class Learner {
   const LearnerJob* job_ = nullptr;
   std::shared_ptr<collective::Collective> group_;
   std::unique_ptr<TrainedModel> model_;
+  std::unique_ptr<GradientBuckets> buckets_;
   std::unique_ptr<Publisher> publisher_;
   TrainingContext context_;
   checkpoint::TrainerState state_;

@@ -1,14 +1,21 @@
 #include "worker/learner/learner_group.h"
 
+#include <unistd.h>
+
 #include <numeric>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/collective/local_group.h"
+#include "common/collective/nccl_collective.h"
 #include "common/collective/shm_collective.h"
+#include "common/collective/staged_collective.h"
+#include "common/gpu/nccl_environment.h"
 #include "common/ring/segment.h"
+#include "worker/agent/exit_code.h"
 
 namespace retort::worker {
 namespace {
@@ -61,6 +68,45 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> OverMpi(const v1::FormGr
   return place.mpi->MakeCollective(members, command.generation(), Patient());
 }
 
+[[noreturn]] void EndProcess(const std::string& why) {
+  LogError("the process ends: the GPU is stuck cause=\"{}\"", why);
+  _exit(kExitFailure);
+}
+
+absl::StatusOr<gpu::NcclId> FindIdentity(const v1::FormGroup& command, const GroupPlace& place) {
+  if (command.rank() != 0) {
+    return place.rendezvous->AwaitIdentity(command, Patient().join_deadline);
+  }
+  RETORT_ASSIGN_OR_RETURN(const gpu::NcclId id, place.gpu->nccl->MakeId());
+  RETORT_RETURN_IF_ERROR(place.announce(IdentityOf(command, id)));
+  return id;
+}
+
+absl::StatusOr<std::unique_ptr<collective::Collective>> OverNccl(const v1::FormGroup& command,
+                                                                 const GroupPlace& place) {
+  if (place.gpu == nullptr) {
+    return absl::FailedPreconditionError(
+        "cluster.learner.collective is nccl, but this process computes on the CPU");
+  }
+  gpu::SetNcclEnvironment();  // For whoever has not done it in main.
+  RETORT_ASSIGN_OR_RETURN(const gpu::NcclId id, FindIdentity(command, place));
+  collective::NcclGroup group;
+  group.gpu = *place.gpu;
+  group.device = place.device;
+  group.id = id;
+  group.rank = command.rank();
+  group.world_size = command.world_size();
+  group.options = Patient();
+  group.keep_waiting = [&] { return place.rendezvous->StillWanted(command); };
+  group.end_process = place.end_process ? place.end_process : EndProcess;
+  auto formed = collective::MakeNcclCollective(group);
+  if (formed.ok() || absl::IsAborted(formed.status())) return formed;
+  return absl::Status(
+      formed.status().code(),
+      absl::StrCat(formed.status().message(),
+                   "; ranks that share a GPU need cluster.learner.collective: shm"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<collective::Collective>> MakeLearnerGroup(
@@ -70,7 +116,11 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> MakeLearnerGroup(
         absl::StrCat("FormGroup names rank ", command.rank(), " of ", command.world_size()));
   }
   if (command.collective() == v1::COLLECTIVE_KIND_MPI) return OverMpi(command, place);
-  return command.world_size() == 1 ? Alone() : OverSharedMemory(command, place);
+  if (command.collective() == v1::COLLECTIVE_KIND_NCCL) return OverNccl(command, place);
+  RETORT_ASSIGN_OR_RETURN(std::unique_ptr<collective::Collective> group,
+                          command.world_size() == 1 ? Alone() : OverSharedMemory(command, place));
+  if (place.gpu == nullptr) return group;
+  return collective::StageThroughHost(std::move(group), place.gpu->api, place.device, Patient());
 }
 
 }  // namespace retort::worker

@@ -1,6 +1,7 @@
 // Makes the collective of one FormGroup command, and lets another thread break it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -9,8 +10,10 @@
 #include "common/base/mutex.h"
 #include "common/collective/collective.h"
 #include "common/collective/mpi_collective.h"
+#include "common/gpu/plugin.h"
 #include "common/ring/broker_client.h"
 #include "retort/v1/control.pb.h"
+#include "worker/learner/group_rendezvous.h"
 
 namespace retort::worker {
 
@@ -18,10 +21,19 @@ struct GroupPlace {
   std::string job_id;
   ring::BrokerAddress broker;             // For `shm`.
   collective::MpiRuntime* mpi = nullptr;  // For `mpi`.
+  const gpu::Plugin* gpu = nullptr;       // Where the learner computes on a GPU: `device` of it.
+  int device = 0;
+  // For `nccl`: how rank 0 tells the driver the group's identity, and what the driver says.
+  std::function<absl::Status(const v1::GroupIdentity&)> announce = {};
+  GroupRendezvous* rendezvous = nullptr;
+  // Ends the process when NCCL hangs in an abort; the default logs `why`.
+  std::function<void(const std::string& why)> end_process = {};
 };
 
-// One rank alone needs no transport; else what the command says (AUTO: shm).
-// Errors: those of the backends; FAILED_PRECONDITION mpi was asked for outside mpirun.
+// One rank alone needs no transport, unless it is to use NCCL; else what the command says (AUTO:
+// shm). On a GPU shm's sums go through the host. Errors: those of the backends;
+// FAILED_PRECONDITION mpi was asked for outside mpirun, nccl without a GPU; with nccl ABORTED when
+// a newer FormGroup arrives or the session stops before the group has formed.
 absl::StatusOr<std::unique_ptr<collective::Collective>> MakeLearnerGroup(
     const v1::FormGroup& command, const GroupPlace& place);
 

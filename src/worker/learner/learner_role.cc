@@ -42,6 +42,7 @@ class LearnerRole {
   // The work of one command and what to tell the driver of it, if anything.
   absl::StatusOr<Report> Work(const v1::DriverMessage& command, v1::Fence* fence);
   absl::StatusOr<Report> Form(const v1::FormGroup& command);
+  GroupPlace GroupPlaceOver(const ring::BrokerAddress& broker);
   absl::Status ServeOtherHosts(const ring::BrokerAddress& broker);
   absl::StatusOr<Report> Train(const v1::TrainStep& command);
   absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
@@ -56,6 +57,7 @@ class LearnerRole {
   const LearnerJob job_;
   std::unique_ptr<ring::FdBroker> broker_;
   AbortableGroup abortable_;
+  GroupRendezvous rendezvous_;
   std::unique_ptr<Learner> learner_;
   uint64_t epoch_ = 0;
   std::atomic<int64_t> units_{0};  // Of the step: artifacts fetched, micro-batches trained.
@@ -65,6 +67,7 @@ absl::Status LearnerRole::Run() {
   RETORT_RETURN_IF_ERROR(ServeBroker());
   // A rank that waits for its peers must hear of a new group, or of the end, at once.
   session_.SetArrivalHook([this](const v1::DriverMessage* command) {
+    rendezvous_.OnArrival(command);
     if (command == nullptr) {
       abortable_.Abort("this rank was asked to stop");
     } else if (command->has_form_group()) {
@@ -120,6 +123,7 @@ absl::StatusOr<Report> LearnerRole::Work(const v1::DriverMessage& command, v1::F
     fence->set_epoch(command.export_model().epoch());
     return Export(command.export_model());
   }
+  if (command.has_group_identity()) return std::nullopt;  // Taken as it arrived.
   LogWarning("command ignored: not a learner's kind={}", static_cast<int>(command.kind_case()));
   return std::nullopt;
 }
@@ -131,9 +135,8 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker,
                           BrokerOf(session_.welcome(), options_.token));
   const std::string& job_id = session_.welcome().job_id();
-  RETORT_ASSIGN_OR_RETURN(
-      std::shared_ptr<collective::Collective> group,
-      MakeLearnerGroup(command, {.job_id = job_id, .broker = broker, .mpi = options_.mpi}));
+  RETORT_ASSIGN_OR_RETURN(std::shared_ptr<collective::Collective> group,
+                          MakeLearnerGroup(command, GroupPlaceOver(broker)));
   abortable_.Set(group);
   const bool publishes = command.rank() == 0 && UsesWeightRing(job_.spec);
   std::optional<ring::Segment> ring;
@@ -157,6 +160,24 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   for (const v1::PublishedVersion& published : learner_->published())
     *ready.add_published() = published;
   return message;
+}
+
+GroupPlace LearnerRole::GroupPlaceOver(const ring::BrokerAddress& broker) {
+  GroupPlace place;
+  place.job_id = session_.welcome().job_id();
+  place.broker = broker;
+  place.mpi = options_.mpi;
+  if (options_.gpu != nullptr) {
+    place.gpu = &options_.gpu->plugin;
+    place.device = options_.gpu->info.index;
+  }
+  place.rendezvous = &rendezvous_;
+  place.announce = [this](const v1::GroupIdentity& identity) {
+    v1::WorkerMessage message;
+    *message.mutable_group_identity() = identity;
+    return session_.Send(message);
+  };
+  return place;
 }
 
 // A mapping of its own: what is being sent goes on when this group's learner is gone.

@@ -53,10 +53,10 @@ absl::StatusOr<objective::LrScheduleOptions> LrScheduleOf(const v1::JobSpec& spe
   return options;
 }
 
-absl::StatusOr<double> ReduceAndClip(const OptimizerSettings& settings,
-                                     collective::Collective& group, TrainedModel* model) {
+absl::StatusOr<double> ReduceAndClip(const OptimizerSettings& settings, GradientBuckets& buckets,
+                                     TrainedModel* model) {
   const at::Tensor& gradients = model->gradients.flat();
-  RETORT_RETURN_IF_ERROR(group.AllReduceSum(gradients));
+  RETORT_RETURN_IF_ERROR(buckets.Reduce());
   return tensor::CatchTorch([&]() -> double {
     if (!settings.max_grad_norm.has_value()) return std::sqrt(objective::SumOfSquares(gradients));
     return objective::ClipGradNorm({gradients}, *settings.max_grad_norm);

@@ -6,10 +6,10 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
-#include "common/collective/collective.h"
 #include "common/objective/lr_schedule.h"
 #include "common/objective/optimizer.h"
 #include "retort/v1/job.pb.h"
+#include "worker/learner/gradient_buckets.h"
 #include "worker/learner/trained_model.h"
 
 namespace retort::worker {
@@ -24,10 +24,11 @@ OptimizerSettings OptimizerSettingsOf(const v1::JobSpec& spec);
 // The job's schedule. INVALID_ARGUMENT names the field.
 absl::StatusOr<objective::LrScheduleOptions> LrScheduleOf(const v1::JobSpec& spec);
 
-// Sums the gradients over the ranks and clips them. Returns their norm before clipping; when it is
-// not finite, on every rank alike, the gradients are as they were and no update may follow.
-absl::StatusOr<double> ReduceAndClip(const OptimizerSettings& settings,
-                                     collective::Collective& group, TrainedModel* model);
+// Sums the gradients over the ranks (GradientBuckets::Reduce) and clips them. Returns their norm
+// before clipping; when it is not finite, on every rank alike, the gradients are as they were and
+// no update may follow.
+absl::StatusOr<double> ReduceAndClip(const OptimizerSettings& settings, GradientBuckets& buckets,
+                                     TrainedModel* model);
 
 // AdamW update number `update` (from 1) with `model`'s gradients.
 absl::Status ApplyUpdate(const OptimizerSettings& settings, int64_t update, double learning_rate,

@@ -118,7 +118,8 @@ absl::Status Updater::MiniBatch(const std::vector<int64_t>& mini_batch, PpoUpdat
       clock_->Time("reduce", [&] { return context_.group->AllReduceSum(sums); }));
   const objective::PpoMiniBatchStatistics statistics =
       objective::FinishPpoStatistics(sums, settings_.loss);
-  if (statistics.skip) {  // Known before the gradients are summed: no rank touches them.
+  if (statistics.skip) {  // On every rank alike; known before the gradients are used.
+    RETORT_RETURN_IF_ERROR(context_.buckets->Discard());
     ++updates->skipped;
     updates->mini_batches.push_back(statistics);
     return absl::OkStatus();
@@ -129,7 +130,7 @@ absl::Status Updater::MiniBatch(const std::vector<int64_t>& mini_batch, PpoUpdat
 absl::Status Updater::Update(const objective::PpoMiniBatchStatistics& statistics,
                              PpoUpdates* updates) {
   RETORT_ASSIGN_OR_RETURN(const double grad_norm, clock_->Time("reduce", [&] {
-    return ReduceAndClip(context_.optimizer, *context_.group, context_.model);
+    return ReduceAndClip(context_.optimizer, *context_.buckets, context_.model);
   }));
   // Both numbers are sums over all ranks in rank order, so every rank decides alike.
   if (!std::isfinite(statistics.loss) || !std::isfinite(grad_norm)) {
@@ -176,12 +177,14 @@ absl::StatusOr<at::Tensor> AccumulatePpoGradient(const TrainingContext& context,
                           GlobalTokens(context, samples, mini_batch, mine));
   const at::Tensor sums = objective::NewPpoSums();
   for (const std::vector<int64_t>& sequences : mine) {
+    if (&sequences == &mine.back()) context.buckets->ExpectLastBackward();
     RETORT_RETURN_IF_ERROR(tensor::CatchTorch([&] {
       sums.add_(
           BackwardOne(context, settings, samples, prepared, sequences, global_tokens, ratios));
     }));
     RETORT_RETURN_IF_ERROR(context.on_micro_batch());
   }
+  RETORT_RETURN_IF_ERROR(context.buckets->LaunchRest());
   return sums;
 }
 

@@ -137,10 +137,12 @@ absl::StatusOr<at::Tensor> AccumulateSftGradient(const TrainingContext& context,
   RETORT_ASSIGN_OR_RETURN(const int64_t global_tokens, GlobalTokens(context, rows, mine));
   const at::Tensor sums = objective::NewSftSums();
   for (const std::vector<int64_t>& sequences : mine) {
+    if (&sequences == &mine.back()) context.buckets->ExpectLastBackward();
     RETORT_RETURN_IF_ERROR(tensor::CatchTorch(
         [&] { sums.add_(BackwardOne(context, rows, sequences, global_tokens)); }));
     RETORT_RETURN_IF_ERROR(context.on_micro_batch());
   }
+  RETORT_RETURN_IF_ERROR(context.buckets->LaunchRest());
   return sums;
 }
 
@@ -152,7 +154,7 @@ absl::StatusOr<StepOutcome> RunSftStep(const TrainingContext& context, const Sft
   }));
   RETORT_RETURN_IF_ERROR(clock->Time("reduce", [&] { return context.group->AllReduceSum(sums); }));
   RETORT_ASSIGN_OR_RETURN(const double grad_norm, clock->Time("reduce", [&] {
-    return ReduceAndClip(context.optimizer, *context.group, context.model);
+    return ReduceAndClip(context.optimizer, *context.buckets, context.model);
   }));
   const objective::SftStatistics statistics = objective::FinishSftStatistics(sums);
   const double learning_rate = objective::LearningRateAt(context.lr_schedule, state.step);

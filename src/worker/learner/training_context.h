@@ -18,6 +18,7 @@ struct TrainingContext {
   const PolicyText* policy = nullptr;
   collective::Collective* group = nullptr;
   TrainedModel* model = nullptr;
+  GradientBuckets* buckets = nullptr;  // Of `model` and `group`.
   OptimizerSettings optimizer;
   objective::LrScheduleOptions lr_schedule;
   // Called after every micro-batch: counts progress; an error (the rank was asked to stop) ends the

@@ -18,13 +18,15 @@ namespace retort::worker {
 struct Rank {
   std::shared_ptr<collective::Collective> group;
   std::unique_ptr<TrainedModel> model;
+  std::unique_ptr<GradientBuckets> buckets;
   TrainingContext context;
 };
 
 inline std::unique_ptr<Rank> MakeRank(std::shared_ptr<collective::Collective> group,
                                       const v1::JobSpec* spec, const PolicyText* policy,
                                       const PolicyModel& trained,
-                                      const tensor::ParameterArena& weights) {
+                                      const tensor::ParameterArena& weights,
+                                      int64_t bucket_elements = kBucketElements) {
   auto rank = std::make_unique<Rank>();
   rank->group = std::move(group);
   const auto buffer = rank->group->AllocateBuffer(weights.layout().total_elements);
@@ -40,6 +42,9 @@ inline std::unique_ptr<Rank> MakeRank(std::shared_ptr<collective::Collective> gr
   rank->context.policy = policy;
   rank->context.group = rank->group.get();
   rank->context.model = rank->model.get();
+  rank->buckets =
+      std::make_unique<GradientBuckets>(rank->model.get(), rank->group.get(), bucket_elements);
+  rank->context.buckets = rank->buckets.get();
   rank->context.optimizer = OptimizerSettingsOf(*spec);
   const auto schedule = LrScheduleOf(*spec);
   EXPECT_TRUE(schedule.ok()) << schedule.status();
