@@ -68,6 +68,13 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> OverMpi(const v1::FormGr
   return place.mpi->MakeCollective(members, command.generation(), Patient());
 }
 
+// NCCL may hang on all ranks at once, and to the driver a rank that polls looks as if it worked.
+collective::CollectiveOptions PatientWithNccl() {
+  collective::CollectiveOptions options;
+  options.deadline = absl::Minutes(30);
+  return options;
+}
+
 [[noreturn]] void EndProcess(const std::string& why) {
   LogError("the process ends: the GPU is stuck cause=\"{}\"", why);
   _exit(kExitFailure);
@@ -75,7 +82,7 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> OverMpi(const v1::FormGr
 
 absl::StatusOr<gpu::NcclId> FindIdentity(const v1::FormGroup& command, const GroupPlace& place) {
   if (command.rank() != 0) {
-    return place.rendezvous->AwaitIdentity(command, Patient().join_deadline);
+    return place.rendezvous->AwaitIdentity(command, PatientWithNccl().join_deadline);
   }
   RETORT_ASSIGN_OR_RETURN(const gpu::NcclId id, place.gpu->nccl->MakeId());
   RETORT_RETURN_IF_ERROR(place.announce(IdentityOf(command, id)));
@@ -96,7 +103,7 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> OverNccl(const v1::FormG
   group.id = id;
   group.rank = command.rank();
   group.world_size = command.world_size();
-  group.options = Patient();
+  group.options = PatientWithNccl();
   group.keep_waiting = [&] { return place.rendezvous->StillWanted(command); };
   group.end_process = place.end_process ? place.end_process : EndProcess;
   auto formed = collective::MakeNcclCollective(group);
