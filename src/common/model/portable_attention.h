@@ -1,6 +1,7 @@
 // What attention.h computes, in ATen's operations: on any device, of fp32 or bf16. Scores, softmax
-// and the sums of derivatives are fp32. Queries are taken in chunks, so that no matrix of scores is
-// larger than a bound, and the backward computes them again. Repeatable: no atomic additions.
+// and the sums of derivatives are fp32. Segments of like lengths are taken together, the queries of
+// long ones in chunks, so that no matrix of scores is larger than a bound; the backward computes
+// them again. Repeatable: no atomic additions.
 #pragma once
 
 #include <cstdint>

@@ -82,8 +82,6 @@ uint64_t World::CompareExchange(WordId id, uint64_t expected, uint64_t desired) 
   return before;
 }
 
-bool World::SomebodyDied() const { return kills_ > 0; }
-
 std::vector<World::Action> World::Actions(const Setup& setup) const {
   std::vector<Action> actions;
   for (int i = 0; i < parties_count_; ++i) {
@@ -93,10 +91,8 @@ std::vector<World::Action> World::Actions(const Setup& setup) const {
     const bool waits_for_its_turn = party.producer && i > 0 && !setup.overlap &&
                                     parties_[i - 1].alive && party.stage == Stage::kTakeRing;
     if (waits_for_its_turn) continue;
-    // Who sleeps is woken by the counter; that it also looks from time to time must only be needed
-    // after a death.
     const bool moved = moved_[i][party.counter.word == Word::kReleases];
-    if (!party.waiting || moved || SomebodyDied()) {
+    if (!party.waiting || moved) {
       actions.push_back({Action::Kind::kStep, i});
     }
     const auto* const take = std::get_if<TakeSlot>(&party.program);
@@ -116,6 +112,9 @@ std::string World::Do(const Setup& setup, const Action& action) {
     dead.producer = party.producer;
     dead.alive = false;
     party = dead;
+    // Who sleeps is woken by a counter. That it also looks from time to time must only be needed
+    // after a death, and one look after it must do.
+    for (auto& moved : moved_) moved = {true, true};
     moved_[action.party] = {};
     ++kills_;
     return "";
@@ -255,7 +254,9 @@ std::string World::ProducerDone(const Setup& setup, int index, Progress progress
     case Stage::kEndWrite:
       if (!ok && !setup.overlap) return "a write was lost though its producer is alone";
       StartStage(setup, index,
-                 ok && ++party.done < setup.writes ? Stage::kTakeSlot : Stage::kLeave);
+                 ok && ++party.done < setup.writes ? Stage::kTakeSlot
+                 : setup.stay                      ? Stage::kEnd
+                                                   : Stage::kLeave);
       return "";
     case Stage::kLeave:
       StartStage(setup, index, setup.device ? Stage::kFree : Stage::kEnd);
@@ -390,6 +391,8 @@ std::string World::CheckRead(int index) const {
 std::string World::CheckSlot(const Setup& setup) const {
   const uint64_t state = Word0({Word::kState});
   const uint64_t turn = TurnOf(state);
+  const bool at_rest = PhaseOf(state) == Phase::kEmpty || PhaseOf(state) == Phase::kFull;
+  if (Word0({Word::kWriter}) == 0 && !at_rest) return "nobody has a slot that is not at rest";
   if (!StillHas(state, turn)) return "";
   const std::array<int, 2>& payload = payload_[setup.device ? generation_of_turn_[turn] : 0];
   const int want = value_of_turn_[turn];

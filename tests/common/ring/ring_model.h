@@ -35,6 +35,7 @@ struct Setup {
   Patience patience = Patience::kEndless;
   bool device = false;   // The payload is the producer's and is freed at its end.
   bool overlap = false;  // A second producer starts while the first lives.
+  bool stay = false;     // A producer lives on after its writes and does nothing.
   bool joined = true;    // The consumers are in the table from the beginning.
   bool await_successor = false;
 };
@@ -109,7 +110,6 @@ class World : public WordMemory {
  private:
   static size_t IndexOf(WordId id);
   uint64_t Word0(WordId id) const { return words_[IndexOf(id)]; }
-  bool SomebodyDied() const;
   void StartStage(const Setup& setup, int index, Party::Stage stage);
   std::string Step(const Setup& setup, int index);
   std::string ProducerDone(const Setup& setup, int index, Progress progress);
