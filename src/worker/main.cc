@@ -135,7 +135,7 @@ absl::StatusOr<std::optional<tensor::GpuDevice>> OpenDevice(const v1::Welcome& w
   if (DeviceOf(welcome) != v1::DEVICE_CUDA) return std::optional<tensor::GpuDevice>();
   RETORT_ASSIGN_OR_RETURN(
       tensor::GpuDevice gpu,
-      tensor::OpenGpu(ExecutableDirectory(), rpc::kSourceDigest, welcome.index()));
+      tensor::OpenGpu(ExecutableDirectory(), rpc::BuildVersion(), welcome.index()));
   LogInfo("device={} name=\"{}\" uuid={} of={} nccl={}", gpu.device.str(), gpu.info.name,
           gpu.info.uuid, gpu.device_count, gpu.plugin.nccl->version());
   return std::optional<tensor::GpuDevice>(std::move(gpu));

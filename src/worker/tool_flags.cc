@@ -237,7 +237,7 @@ bool NamesTool(const CLI::App& app) { return !app.get_subcommands().empty(); }
 absl::StatusOr<int> RunTool(const CLI::App& app, const ToolFlags& flags) {
   if (app.got_subcommand("devices")) {
     RETORT_RETURN_IF_ERROR(
-        DevicesCommand(flags.devices, ExecutableDirectory(), rpc::kSourceDigest, std::cout));
+        DevicesCommand(flags.devices, ExecutableDirectory(), rpc::BuildVersion(), std::cout));
     return 0;
   }
   tensor::ConfigureTorchProcess(flags.threads > 0 ? flags.threads : at::get_num_threads());

@@ -27,10 +27,11 @@ Attended AttendedOf(const at::Tensor& ids, const at::Tensor& mask) {
 }
 
 at::Tensor Scatter(const Attended& attended, const at::Tensor& values) {
-  std::vector<int64_t> shape = values.sizes().vec();
+  const at::Tensor host = values.cpu();
+  std::vector<int64_t> shape = host.sizes().vec();
   shape[0] = attended.rows * attended.columns;
-  const at::Tensor out = at::zeros(shape, values.options());
-  out.index_copy_(0, at::tensor(attended.cells, at::kLong), values);
+  const at::Tensor out = at::zeros(shape, host.options());
+  out.index_copy_(0, at::tensor(attended.cells, at::kLong), host);
   shape[0] = attended.columns;
   shape.insert(shape.begin(), attended.rows);
   return out.view(shape);
@@ -43,6 +44,9 @@ absl::StatusOr<LoadedModel> LoadModel(Parameters& call, const std::string& folde
   RETORT_ASSIGN_OR_RETURN(const layout::ModelConfig config, layout::LoadModelConfig(folder));
   RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena arena,
                           tensor::ReadModelArena(folder, layout::LayoutFor(config, value_head)));
+  if (!call.device().is_cpu()) {
+    RETORT_ASSIGN_OR_RETURN(arena, arena.CopyTo(call.device()));
+  }
   return LoadedModel{arena, model::Model(config, arena)};
 }
 
@@ -56,6 +60,9 @@ absl::StatusOr<LoadedModel> LoadAdapted(Parameters& call, const std::string& fol
   RETORT_ASSIGN_OR_RETURN(tensor::ParameterArena weights,
                           tensor::ParameterArena::Allocate(layout.parameters));
   RETORT_RETURN_IF_ERROR(tensor::LoadAdapterWeights(adapter, &weights));
+  if (!call.device().is_cpu()) {
+    RETORT_ASSIGN_OR_RETURN(weights, weights.CopyTo(call.device()));
+  }
   loaded.model = model::Model(config, loaded.arena, layout, weights);
   return loaded;
 }

@@ -22,7 +22,7 @@ struct Attended {
 
 Attended AttendedOf(const at::Tensor& ids, const at::Tensor& mask);
 
-// values [N, ...] of the attended tokens into [B, T, ...], 0 elsewhere.
+// values [N, ...] of the attended tokens, on any device, into [B, T, ...] on the CPU, 0 elsewhere.
 at::Tensor Scatter(const Attended& attended, const at::Tensor& values);
 
 struct LoadedModel {
@@ -30,7 +30,7 @@ struct LoadedModel {
   model::Model model;
 };
 
-// Tells `call` the family first.
+// On the call's device. Tells `call` the family first.
 absl::StatusOr<LoadedModel> LoadModel(Parameters& call, const std::string& folder, bool value_head);
 
 // The same with the adapter of the folder `adapter`, applied, not merged.

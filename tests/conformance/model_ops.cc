@@ -55,12 +55,13 @@ absl::StatusOr<tensor::TensorMap> Score(TensorCall& call) {
   }
   const at::Tensor targets = at::tensor(to, at::kLong);
   const at::Tensor log_probs = at::zeros({batch.tokens()});
-  log_probs.index_copy_(0, targets,
-                        loaded.model
-                            .LogProbs(hidden.index_select(0, at::tensor(from, at::kLong)),
-                                      batch.ids.index_select(0, targets), temperature,
-                                      {loaded.model.config().vocab_size})
-                            .log_probs);
+  const at::Tensor rows = at::tensor(from, at::kLong).to(call.device());
+  log_probs.index_copy_(
+      0, targets,
+      loaded.model
+          .LogProbs(hidden.index_select(0, rows), batch.ids.index_select(0, targets), temperature,
+                    {loaded.model.config().vocab_size})
+          .log_probs.cpu());
   return tensor::TensorMap{{"log_probs", Scatter(attended, log_probs)}};
 }
 
@@ -94,8 +95,9 @@ absl::StatusOr<tensor::TensorMap> RewardScore(TensorCall& call) {
     }
     last.push_back(batch.offsets[s + 1] - 1);
   }
-  const at::Tensor hidden = loaded.model.Hidden(batch).index_select(0, at::tensor(last, at::kLong));
-  return tensor::TensorMap{{"scores", loaded.model.Scores(hidden)}};
+  const at::Tensor rows = at::tensor(last, at::kLong).to(call.device());
+  const at::Tensor hidden = loaded.model.Hidden(batch).index_select(0, rows);
+  return tensor::TensorMap{{"scores", loaded.model.Scores(hidden).cpu()}};
 }
 
 absl::StatusOr<tensor::TensorMap> GenerateGreedy(TensorCall& call) {

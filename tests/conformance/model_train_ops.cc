@@ -37,8 +37,8 @@ absl::StatusOr<Targets> TargetsOf(const Attended& attended, const at::Tensor& lo
 
 at::Tensor LossOf(const model::Model& model, const model::PackedBatch& batch,
                   const Targets& targets) {
-  const at::Tensor hidden =
-      model.Hidden(batch).index_select(0, at::tensor(targets.from, at::kLong));
+  const at::Tensor rows = at::tensor(targets.from, at::kLong).to(model.device());
+  const at::Tensor hidden = model.Hidden(batch).index_select(0, rows);
   const at::Tensor ids = batch.ids.index_select(0, at::tensor(targets.to, at::kLong));
   const at::Tensor log_probs =
       model.LogProbs(hidden, ids, 1.0, {model.config().vocab_size}).log_probs;
@@ -63,8 +63,9 @@ absl::StatusOr<tensor::TensorMap> TrainStep(TensorCall& call) {
   RETORT_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(call, folder, /*value_head=*/false));
   const Attended attended = AttendedOf(ids, mask);
   RETORT_ASSIGN_OR_RETURN(const Targets targets, TargetsOf(attended, loss_mask));
-  RETORT_ASSIGN_OR_RETURN(const tensor::ParameterArena gradients,
-                          tensor::ParameterArena::Allocate(loaded.arena.layout()));
+  RETORT_ASSIGN_OR_RETURN(
+      const tensor::ParameterArena gradients,
+      tensor::ParameterArena::Allocate(loaded.arena.layout(), at::kFloat, call.device()));
   loaded.model.AttachGradients(gradients);
   const at::Tensor loss = LossOf(loaded.model, model::Pack(attended.sequences), targets);
   loss.backward();
@@ -75,12 +76,12 @@ absl::StatusOr<tensor::TensorMap> TrainStep(TensorCall& call) {
   objective::AdamWUpdate(loaded.arena.flat(), gradients.flat(), at::zeros_like(gradients.flat()),
                          at::zeros_like(gradients.flat()), /*step=*/1, lr, options);
   tensor::TensorMap outputs = {
-      {"loss", loss.detach().to(at::kFloat)},
+      {"loss", loss.detach().cpu().to(at::kFloat)},
       {"grad_norm", at::scalar_tensor(norm, at::kFloat)},
   };
   for (const layout::ParameterEntry& entry : loaded.arena.layout().entries) {
     for (const layout::FileTensor& part : entry.parts) {
-      outputs[absl::StrCat("param.", part.name)] = tensor::FileTensorOf(loaded.arena, part);
+      outputs[absl::StrCat("param.", part.name)] = tensor::FileTensorOf(loaded.arena, part).cpu();
     }
   }
   return outputs;

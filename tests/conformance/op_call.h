@@ -25,6 +25,7 @@ struct CaseContext {
   std::string folder;  // Of the case: what `file` is relative to.
   std::string
       data;  // --data: what `model`, `tokenizer` and `adapter` are relative to. May be empty.
+  at::Device device = at::kCPU;  // Where models compute.
 };
 
 class Parameters {
@@ -51,6 +52,8 @@ class Parameters {
   // UNIMPLEMENTED.
   void SetFamily(std::string family) { family_ = std::move(family); }
   const std::string& family() const { return family_; }
+
+  const at::Device& device() const { return context_.device; }
 
  protected:
   // nullptr: absent or null.

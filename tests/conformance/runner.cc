@@ -90,10 +90,11 @@ CaseResult RunLines(const Op& op, const Case& spec, const CaseContext& context) 
 
 }  // namespace
 
-CaseResult RunCase(const OpRegistry& registry, const std::string& folder, const std::string& data) {
+CaseResult RunCase(const OpRegistry& registry, const std::string& folder, const std::string& data,
+                   const at::Device& device) {
   const absl::StatusOr<Case> spec = LoadCase(folder);
   if (!spec.ok()) return Failed(std::string(spec.status().message()));
-  const CaseContext context{folder, data.empty() ? DefaultDataFolder(folder) : data};
+  const CaseContext context{folder, data.empty() ? DefaultDataFolder(folder) : data, device};
   const auto op = registry.find(spec->op);
   CaseResult result;
   if (op == registry.end()) {
@@ -143,7 +144,7 @@ int RunAll(const OpRegistry& registry, const RunOptions& options, std::ostream& 
       return 2;
     }
     for (const CaseFolder& folder : *cases) {
-      const CaseResult result = RunCase(registry, folder.path, options.data);
+      const CaseResult result = RunCase(registry, folder.path, options.data, options.device);
       const bool required = IsRequired(options.required, result);
       const char* word = result.outcome == Outcome::kPass   ? "PASS"
                          : result.outcome == Outcome::kFail ? "FAIL"

@@ -21,8 +21,10 @@ struct CaseResult {
   std::string family;  // What the op said it was about, if it got that far.
 };
 
-// `data`: what --data said; empty: DefaultDataFolder.
-CaseResult RunCase(const OpRegistry& registry, const std::string& folder, const std::string& data);
+// `data`: what --data said; empty: DefaultDataFolder. Models compute on `device`, everything else
+// on the CPU.
+CaseResult RunCase(const OpRegistry& registry, const std::string& folder, const std::string& data,
+                   const at::Device& device = at::kCPU);
 
 // OP or OP:FAMILY.
 struct Requirement {
@@ -37,6 +39,7 @@ struct RunOptions {
   std::vector<std::string> roots;
   std::string data;
   std::vector<Requirement> required;
+  at::Device device = at::kCPU;  // See RunCase.
 };
 
 // Prints one line a case and the summary. Returns the exit status: 0, 1 (failed, or unsupported

@@ -38,7 +38,7 @@ for library in libtorch_cuda.so libc10_cuda.so; do
   needed "$plugin" | grep -qx "$library" || fail "the plug-in does not ask for $library"
 done
 ! readelf -d "$plugin" | grep -E 'R(UN)?PATH' || fail "the plug-in has a path of the machine that built it"
-expect 2 "libtorch_cuda.so" env -u LD_LIBRARY_PATH "$bin/retort" devices
+expect 1 "libtorch_cuda.so" env -u LD_LIBRARY_PATH "$bin/retort" devices
 expect 2 "cluster.learner.device is cuda, but the GPU plug-in" env -u LD_LIBRARY_PATH "$bin/retort" "${job[@]}"
 
 torch=${RETORT_TORCH:-}

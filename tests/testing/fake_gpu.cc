@@ -1,195 +1,56 @@
 #include "testing/fake_gpu.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
-#include "common/base/process_identity.h"
 #include "common/base/status_macros.h"
-#include "common/base/unique_fd.h"
+#include "testing/fake_gpu_file.h"
 
 namespace retort::gpu {
 namespace {
 
 constexpr int64_t kPage = 4096;
-constexpr int64_t kAlignment = int64_t{2} << 20;
-constexpr size_t kMaxOpeners = 64;
+static_assert(sizeof(FakeTicket) <= sizeof(MemoryHandle));
 
-uint64_t RandomWord() {
-  uint64_t word = 0;
-  RETORT_CHECK(getrandom(&word, sizeof(word), 0) == sizeof(word));
-  return word | 1;
-}
-
-// Packed, so that it fits a word of the trailer.
-uint64_t OwnWord() {
+uint64_t WordOf(const ProcessIdentity& process) {
+  if (process.pid != 0) return PackProcess(process);
   const absl::StatusOr<ProcessIdentity> own = OwnProcess();
   RETORT_CHECK(own.ok()) << own.status().ToString();
   return PackProcess(*own);
 }
-bool WordIsAlive(uint64_t word) { return word != 0 && IsAlive(UnpackProcess(word)); }
-
-// What a handle says. Plain bytes in the 64 of a MemoryHandle or EventHandle.
-struct Ticket {
-  uint64_t nonce = 0;
-  uint64_t instance = 0;  // The FakeGpu that exported it.
-  int64_t pid = 0;
-  int64_t bytes = 0;
-  int32_t fd = -1;
-  int32_t is_event = 0;
-};
-static_assert(sizeof(Ticket) <= sizeof(MemoryHandle));
-
-// The last page of the file.
-struct Trailer {
-  std::atomic<uint64_t> nonce;  // 0: freed.
-  std::atomic<uint64_t> openers[kMaxOpeners];
-  // Of an event: how often it was recorded, and which of these are done.
-  std::atomic<uint64_t> recorded;
-  std::atomic<uint64_t> done;
-  std::atomic<uint64_t> recorder;  // The process of the last record.
-};
-static_assert(sizeof(Trailer) <= kPage);
-
 template <typename Handle>
-Handle Encode(const Ticket& ticket) {
+Handle Encode(const FakeTicket& ticket) {
   Handle handle;
   std::memcpy(handle.bytes.data(), &ticket, sizeof(ticket));
   return handle;
 }
 template <typename Handle>
-Ticket Decode(const Handle& handle) {
-  Ticket ticket;
+FakeTicket Decode(const Handle& handle) {
+  FakeTicket ticket;
   std::memcpy(&ticket, handle.bytes.data(), sizeof(ticket));
   return ticket;
 }
 
-absl::Status Invalid(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("fake GPU: ", what));
-}
-
-// Address space of `bytes`, 2 MiB-aligned.
-std::byte* MapAligned(int fd, int64_t bytes) {
-  const size_t span = static_cast<size_t>(bytes + kAlignment);
-  void* const room =
-      mmap(nullptr, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (room == MAP_FAILED) return nullptr;
-  const uintptr_t start = reinterpret_cast<uintptr_t>(room);
-  const uintptr_t aligned = (start + kAlignment - 1) & ~uintptr_t{kAlignment - 1};
-  void* const data = mmap(reinterpret_cast<void*>(aligned), bytes, PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_FIXED, fd, 0);
-  if (aligned > start) munmap(room, aligned - start);
-  const uintptr_t end = aligned + static_cast<uintptr_t>(bytes);
-  if (start + span > end) munmap(reinterpret_cast<void*>(end), start + span - end);
-  return data == MAP_FAILED ? nullptr : static_cast<std::byte*>(data);
-}
-
 }  // namespace
-
-struct FakeGpu::SharedFile {
-  UniqueFd fd;  // The exporter's; importers need none.
-  std::byte* data = nullptr;
-  int64_t bytes = 0;          // As asked for.
-  int64_t payload_bytes = 0;  // In whole pages, without the trailer.
-  uint64_t nonce = 0;
-  std::atomic<uint64_t>* opener = nullptr;  // This importer's entry.
-  bool shared = true;
-
-  ~SharedFile() {
-    if (opener != nullptr) opener->store(0);
-    if (data != nullptr) munmap(data, payload_bytes + kPage);
-  }
-  Trailer& trailer() const { return *reinterpret_cast<Trailer*>(data + payload_bytes); }
-
-  bool Map(int map_fd, int64_t wanted) {
-    bytes = wanted;
-    payload_bytes = (wanted + kPage - 1) / kPage * kPage;
-    data = MapAligned(map_fd, payload_bytes + kPage);
-    return data != nullptr;
-  }
-
-  static absl::StatusOr<std::shared_ptr<SharedFile>> Create(int64_t bytes) {
-    auto file = std::make_shared<SharedFile>();
-    file->fd = UniqueFd(memfd_create("fake_gpu", MFD_CLOEXEC));
-    const int64_t size = (bytes + kPage - 1) / kPage * kPage + kPage;
-    if (!file->fd.valid() || ftruncate(file->fd.get(), size) != 0 ||
-        !file->Map(file->fd.get(), bytes)) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("fake GPU: no memory for ", bytes, " bytes"));
-    }
-    file->nonce = RandomWord();
-    file->trailer().nonce.store(file->nonce);
-    return file;
-  }
-
-  Ticket ToTicket(uint64_t instance, bool is_event) const {
-    return {nonce, instance, getpid(), bytes, fd.get(), is_event ? 1 : 0};
-  }
-
-  // `ticket` is what another process says: every field is checked.
-  static absl::StatusOr<std::shared_ptr<SharedFile>> Open(const Ticket& ticket) {
-    const std::string path = absl::StrCat("/proc/", ticket.pid, "/fd/", ticket.fd);
-    const UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
-    struct stat info {};
-    const int64_t size = (ticket.bytes + kPage - 1) / kPage * kPage + kPage;
-    if (!fd.valid() || fstat(fd.get(), &info) != 0 || ticket.bytes < 1 || info.st_size != size) {
-      return Invalid("the handle's exporter has freed it or has ended (invalid resource handle)");
-    }
-    auto file = std::make_shared<SharedFile>();
-    if (!file->Map(fd.get(), ticket.bytes)) return Invalid("the handle cannot be mapped");
-    if (file->trailer().nonce.load() != ticket.nonce || ticket.nonce == 0) {
-      return Invalid("the handle is stale (invalid resource handle)");
-    }
-    file->nonce = ticket.nonce;
-    return file;
-  }
-
-  bool AddOpener(uint64_t word) {
-    for (std::atomic<uint64_t>& entry : trailer().openers) {
-      uint64_t holder = entry.load();
-      if (holder != 0 && WordIsAlive(holder)) continue;
-      if (!entry.compare_exchange_strong(holder, word)) continue;
-      opener = &entry;
-      return true;
-    }
-    return false;
-  }
-  std::optional<int64_t> LivingOpener() const {
-    for (const std::atomic<uint64_t>& entry : trailer().openers) {
-      const uint64_t holder = entry.load();
-      if (WordIsAlive(holder)) return UnpackProcess(holder).pid;
-    }
-    return std::nullopt;
-  }
-
-  bool IsDone(uint64_t record) const {
-    if (trailer().done.load() >= record) return true;
-    const uint64_t recorder = trailer().recorder.load();
-    return recorder != 0 && !WordIsAlive(recorder);  // Its context is gone, and its work.
-  }
-};
 
 struct FakeGpu::Work {
   enum class Kind { kCopy, kZero, kRecord, kWait } kind;
   void* to = nullptr;
   const void* from = nullptr;
   int64_t bytes = 0;
-  std::shared_ptr<SharedFile> event;
+  std::shared_ptr<FakeGpuFile> event;
   uint64_t record = 0;
 };
 
-FakeGpu::FakeGpu(FakeGpuOptions options) : options_(std::move(options)), instance_(RandomWord()) {
+FakeGpu::FakeGpu(FakeGpuOptions options)
+    : options_(std::move(options)),
+      instance_(FakeRandomWord()),
+      process_(WordOf(options_.process)) {
   MutexLock lock(&mutex_);
   streams_[nullptr] = std::make_unique<FakeStream>();
 }
@@ -229,10 +90,10 @@ bool FakeGpu::IsIdle(Stream stream) {
 }
 
 MemoryHandle FakeGpu::StaleMemory() {
-  return Encode<MemoryHandle>(Ticket{RandomWord(), RandomWord(), getpid(), 4096, 0, 0});
+  return Encode<MemoryHandle>(FakeTicket{FakeRandomWord(), FakeRandomWord(), getpid(), 4096, 0, 0});
 }
 EventHandle FakeGpu::StaleEvent() {
-  return Encode<EventHandle>(Ticket{RandomWord(), RandomWord(), getpid(), 1, 0, 1});
+  return Encode<EventHandle>(FakeTicket{FakeRandomWord(), FakeRandomWord(), getpid(), 1, 0, 1});
 }
 
 int64_t FakeGpu::allocations() const {
@@ -259,7 +120,7 @@ absl::Status FakeGpu::Enter(Call call) {
 
 absl::Status FakeGpu::Misuse(std::string what) {
   misuses_.push_back(what);
-  return Invalid(what);
+  return FakeInvalid(what);
 }
 
 absl::StatusOr<FakeGpu::FakeStream*> FakeGpu::Find(Stream stream) {
@@ -268,7 +129,7 @@ absl::StatusOr<FakeGpu::FakeStream*> FakeGpu::Find(Stream stream) {
   return found->second.get();
 }
 
-absl::StatusOr<std::shared_ptr<FakeGpu::SharedFile>> FakeGpu::FindEvent(Event event) {
+absl::StatusOr<std::shared_ptr<FakeGpuFile>> FakeGpu::FindEvent(Event event) {
   const auto found = events_.find(event);
   if (found == events_.end()) return Misuse("the event is none of this process");
   return found->second;
@@ -291,6 +152,17 @@ bool FakeGpu::TryRun(const Work& work) {
       return work.event->IsDone(work.record);
   }
   return true;
+}
+
+// Work that is put into a stream and not done must not lose its memory. Drops it, if it does.
+void FakeGpu::CheckNoWork(const FakeGpuFile& file, absl::string_view call) {
+  Run();
+  for (auto& [key, stream] : streams_) {
+    const size_t dropped = std::erase_if(stream->queue, [&](const Work& work) {
+      return file.Contains(work.to) || file.Contains(work.from);
+    });
+    if (dropped != 0) misuses_.push_back(absl::StrCat(call, " of memory that a stream works on"));
+  }
 }
 
 // As far as the streams get. One stream's record may free another, hence the rounds.
@@ -317,11 +189,11 @@ absl::Status FakeGpu::Put(Stream stream, Work work) {
 absl::Status FakeGpu::CheckRange(const void* memory, int64_t bytes) {
   for (const auto* table : {&allocated_, &opened_}) {
     for (const auto& [address, file] : *table) {
+      if (!file->Contains(memory)) continue;
       const auto* const at = static_cast<const std::byte*>(memory);
-      if (at < file->data || at >= file->data + file->payload_bytes) continue;
-      if (at + bytes <= file->data + file->bytes) return absl::OkStatus();
+      if (at + bytes <= file->data() + file->bytes()) return absl::OkStatus();
       return Misuse(absl::StrCat("access of ", bytes, " bytes past the end of an allocation of ",
-                                 file->bytes));
+                                 file->bytes()));
     }
   }
   return absl::OkStatus();
@@ -331,22 +203,23 @@ absl::StatusOr<std::vector<DeviceInfo>> FakeGpu::Devices() { return options_.dev
 
 absl::Status FakeGpu::SetDevice(int index) {
   if (index >= 0 && index < static_cast<int>(options_.devices.size())) return absl::OkStatus();
-  return Invalid(absl::StrCat("no device ", index, " (invalid device ordinal)"));
+  return FakeInvalid(absl::StrCat("no device ", index, " (invalid device ordinal)"));
 }
 
 absl::StatusOr<void*> FakeGpu::Allocate(int64_t bytes) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kAllocate));
-  if (bytes < 1) return Invalid(absl::StrCat("allocation of ", bytes, " bytes"));
+  if (bytes < 1) return FakeInvalid(absl::StrCat("allocation of ", bytes, " bytes"));
   if (options_.devices.empty()) return absl::InternalError("fake GPU: no device");
   if (bytes > options_.devices[0].memory_bytes - allocated_bytes_) {
     return absl::ResourceExhaustedError(
         absl::StrCat("fake GPU: out of memory for ", bytes, " bytes"));
   }
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, SharedFile::Create(bytes));
-  allocated_[file->data] = file;
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file,
+                          FakeGpuFile::Create(bytes, /*shared=*/true));
+  allocated_[file->data()] = file;
   allocated_bytes_ += bytes;
-  return static_cast<void*>(file->data);
+  return static_cast<void*>(file->data());
 }
 
 absl::Status FakeGpu::Free(void* memory) {
@@ -358,15 +231,16 @@ absl::Status FakeGpu::Free(void* memory) {
   if (const auto opener = found->second->LivingOpener(); opener.has_value()) {
     misuses_.push_back(absl::StrCat("Free of memory that process ", *opener, " has open"));
   }
+  CheckNoWork(*found->second, "Free");
   found->second->trailer().nonce.store(0);
-  allocated_bytes_ -= found->second->bytes;
+  allocated_bytes_ -= found->second->bytes();
   allocated_.erase(found);
   return absl::OkStatus();
 }
 
 absl::StatusOr<void*> FakeGpu::AllocatePinned(int64_t bytes) {
   MutexLock lock(&mutex_);
-  if (bytes < 1) return Invalid(absl::StrCat("pinned allocation of ", bytes, " bytes"));
+  if (bytes < 1) return FakeInvalid(absl::StrCat("pinned allocation of ", bytes, " bytes"));
   void* const memory = std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage);
   if (memory == nullptr) return absl::ResourceExhaustedError("fake GPU: no pinned memory");
   pinned_[memory] = bytes;
@@ -415,8 +289,7 @@ absl::Status FakeGpu::Zero(void* to, int64_t bytes, Stream stream) {
 absl::StatusOr<Event> FakeGpu::CreateEvent(bool shared) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kCreateEvent));
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, SharedFile::Create(1));
-  file->shared = shared;
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FakeGpuFile::Create(1, shared));
   events_[file.get()] = file;
   return static_cast<Event>(file.get());
 }
@@ -431,8 +304,8 @@ absl::Status FakeGpu::DestroyEvent(Event event) {
 absl::Status FakeGpu::Record(Event event, Stream stream) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kRecord));
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, FindEvent(event));
-  file->trailer().recorder.store(OwnWord());
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FindEvent(event));
+  file->trailer().recorder.store(process_);
   const uint64_t record = file->trailer().recorded.fetch_add(1) + 1;
   return Put(stream, {Work::Kind::kRecord, nullptr, nullptr, 0, file, record});
 }
@@ -440,7 +313,7 @@ absl::Status FakeGpu::Record(Event event, Stream stream) {
 absl::Status FakeGpu::StreamWait(Stream stream, Event event) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kStreamWait));
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, FindEvent(event));
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FindEvent(event));
   const uint64_t record = file->trailer().recorded.load();
   return Put(stream, {Work::Kind::kWait, nullptr, nullptr, 0, file, record});
 }
@@ -449,7 +322,7 @@ absl::StatusOr<bool> FakeGpu::IsDone(Event event) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kIsDone));
   Run();
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, FindEvent(event));
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FindEvent(event));
   return file->IsDone(file->trailer().recorded.load());
 }
 
@@ -464,44 +337,46 @@ absl::StatusOr<MemoryHandle> FakeGpu::Export(void* memory) {
 absl::StatusOr<void*> FakeGpu::OpenMemory(const MemoryHandle& handle) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kOpenMemory));
-  const Ticket ticket = Decode(handle);
-  if (ticket.is_event != 0) return Invalid("an event's handle is none of memory");
+  const FakeTicket ticket = Decode(handle);
+  if (ticket.is_event != 0) return FakeInvalid("an event's handle is none of memory");
   if (ticket.instance == instance_) {
     return Misuse("a process cannot open its own memory handle (invalid device context)");
   }
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, SharedFile::Open(ticket));
-  if (!file->AddOpener(OwnWord())) return Invalid("too many processes have the memory open");
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FakeGpuFile::Open(ticket));
+  if (!file->AddOpener(process_)) return FakeInvalid("too many processes have the memory open");
   // It was freed between the look at its nonce and now.
-  if (file->trailer().nonce.load() != ticket.nonce) return Invalid("the handle is stale");
-  opened_[file->data] = file;
-  return static_cast<void*>(file->data);
+  if (file->trailer().nonce.load() != ticket.nonce) return FakeInvalid("the handle is stale");
+  opened_[file->data()] = file;
+  return static_cast<void*>(file->data());
 }
 
 absl::Status FakeGpu::CloseMemory(void* memory) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kCloseMemory));
-  if (opened_.erase(memory) == 0) return Misuse("CloseMemory of what OpenMemory did not return");
+  const auto found = opened_.find(memory);
+  if (found == opened_.end()) return Misuse("CloseMemory of what OpenMemory did not return");
+  CheckNoWork(*found->second, "CloseMemory");
+  opened_.erase(found);
   return absl::OkStatus();
 }
 
 absl::StatusOr<EventHandle> FakeGpu::ExportEvent(Event event) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kExportEvent));
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, FindEvent(event));
-  if (!file->shared || !file->fd.valid())
-    return Misuse("ExportEvent of an event that is not shared");
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FindEvent(event));
+  if (!file->shared()) return Misuse("ExportEvent of an event that is not shared");
   return Encode<EventHandle>(file->ToTicket(instance_, true));
 }
 
 absl::StatusOr<Event> FakeGpu::OpenEvent(const EventHandle& handle) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kOpenEvent));
-  const Ticket ticket = Decode(handle);
-  if (ticket.is_event != 1) return Invalid("the handle is none of an event");
+  const FakeTicket ticket = Decode(handle);
+  if (ticket.is_event != 1) return FakeInvalid("the handle is none of an event");
   if (ticket.instance == instance_) {
     return Misuse("a process cannot open its own event handle (invalid device context)");
   }
-  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<SharedFile> file, SharedFile::Open(ticket));
+  RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FakeGpuFile::Open(ticket));
   events_[file.get()] = file;
   return static_cast<Event>(file.get());
 }
@@ -510,7 +385,7 @@ absl::StatusOr<bool> FakeGpu::CanRead(int device, const std::string& uuid) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kCanRead));
   if (device < 0 || device >= static_cast<int>(options_.devices.size())) {
-    return Invalid(absl::StrCat("no device ", device, " (invalid device ordinal)"));
+    return FakeInvalid(absl::StrCat("no device ", device, " (invalid device ordinal)"));
   }
   const std::string& own = options_.devices[static_cast<size_t>(device)].uuid;
   if (own == uuid) return true;

@@ -22,9 +22,12 @@
 #include <vector>
 
 #include "common/base/mutex.h"
+#include "common/base/process_identity.h"
 #include "common/gpu/gpu_api.h"
 
 namespace retort::gpu {
+
+class FakeGpuFile;  // fake_gpu_file.h
 
 inline constexpr char kFakeUuid[] = "GPU-fake-0";
 
@@ -34,6 +37,7 @@ struct FakeGpuOptions {
   std::set<std::pair<std::string, std::string>> peers;
   // Devices that the process sees but has not in `devices`: CanRead answers for them by `peers`.
   std::set<std::string> other_devices;
+  ProcessIdentity process;  // Whose run-time this is; pid 0: the calling process.
 };
 
 // The calls in which a test can plant a fault.
@@ -106,8 +110,7 @@ class FakeGpu : public Api {
   absl::StatusOr<bool> CanRead(int device, const std::string& uuid) override;
 
  private:
-  struct SharedFile;  // A mapped memfd with a trailer page that says whose it is.
-  struct Work;        // One entry of a stream.
+  struct Work;  // One entry of a stream.
   struct FakeStream {
     bool held = false;
     std::deque<Work> queue;
@@ -116,21 +119,24 @@ class FakeGpu : public Api {
   absl::Status Enter(Call call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<FakeStream*> Find(Stream stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Put(Stream stream, Work work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<std::shared_ptr<SharedFile>> FindEvent(Event event)
+  absl::StatusOr<std::shared_ptr<FakeGpuFile>> FindEvent(Event event)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRange(const void* memory, int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckNoWork(const FakeGpuFile& file, absl::string_view call)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Misuse(std::string what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static bool TryRun(const Work& work);
 
   const FakeGpuOptions options_;
   const uint64_t instance_;  // Random: tells the processes that are played apart.
+  const uint64_t process_;   // options_.process in one word.
   mutable Mutex mutex_;
   std::map<Call, int64_t> calls_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<Call, int64_t>, absl::Status> faults_ ABSL_GUARDED_BY(mutex_);
-  std::map<void*, std::shared_ptr<SharedFile>> allocated_ ABSL_GUARDED_BY(mutex_);
-  std::map<void*, std::shared_ptr<SharedFile>> opened_ ABSL_GUARDED_BY(mutex_);
-  std::map<void*, std::shared_ptr<SharedFile>> events_ ABSL_GUARDED_BY(mutex_);
+  std::map<void*, std::shared_ptr<FakeGpuFile>> allocated_ ABSL_GUARDED_BY(mutex_);
+  std::map<void*, std::shared_ptr<FakeGpuFile>> opened_ ABSL_GUARDED_BY(mutex_);
+  std::map<void*, std::shared_ptr<FakeGpuFile>> events_ ABSL_GUARDED_BY(mutex_);
   std::map<void*, int64_t> pinned_ ABSL_GUARDED_BY(mutex_);
   std::map<Stream, std::unique_ptr<FakeStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> misuses_ ABSL_GUARDED_BY(mutex_);

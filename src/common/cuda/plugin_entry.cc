@@ -11,7 +11,7 @@ extern const char kSourceDigest[];  // common/rpc/build_version.h
 
 extern "C" __attribute__((visibility("default"))) const char* retort_gpu_plugin(
     const char* build, retort::gpu::Plugin* plugin) {
-  if (std::strcmp(build, retort::rpc::kSourceDigest) != 0) {
+  if (std::strstr(build, retort::rpc::kSourceDigest) == nullptr) {
     return "is of another build than this program; install the two together";
   }
   plugin->api = &retort::gpu::CudaApi();

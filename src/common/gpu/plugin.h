@@ -20,8 +20,8 @@ struct Plugin {
 };
 
 // The one symbol of the plug-in. Fills `plugin`; returns null, or why it cannot work here (a static
-// text). `build` is rpc::BuildVersion() of the program: the two share C++ interfaces, so another
-// build's is refused.
+// text). `build` is rpc::BuildVersion() of the program, which names the digest of its sources: the
+// two share C++ interfaces, so another build's is refused.
 using PluginEntry = const char* (*)(const char* build, Plugin* plugin);
 inline constexpr char kPluginEntry[] = "retort_gpu_plugin";
 

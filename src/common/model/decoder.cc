@@ -1,30 +1,12 @@
 #include "common/model/decoder.h"
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
+#include <utility>
 
 #include "common/base/check.h"
-#include "common/model/row_kernels.h"
-#include "common/model/soft_cap.h"
 
 namespace retort::model {
-namespace {
-
-const float* Data(const at::Tensor& t) { return t.const_data_ptr<float>(); }
-float* Mutable(const at::Tensor& t) { return t.mutable_data_ptr<float>(); }
-
-// Row `row` of a table [.., width] of fp32 or bf16, times `scale`.
-void CopyRow(const at::Tensor& table, int64_t row, int64_t width, float scale, float* to) {
-  if (table.scalar_type() == at::kBFloat16) {
-    const at::BFloat16* from = table.const_data_ptr<at::BFloat16>() + row * width;
-    for (int64_t i = 0; i < width; ++i) to[i] = static_cast<float>(from[i]) * scale;
-    return;
-  }
-  const float* from = Data(table) + row * width;
-  for (int64_t i = 0; i < width; ++i) to[i] = from[i] * scale;
-}
-
-}  // namespace
 
 void DecoderRows::Clear() {
   ids.clear();
@@ -33,17 +15,21 @@ void DecoderRows::Clear() {
 }
 
 Decoder::Decoder(const Model& model, int64_t kv_blocks)
+    : Decoder(model, model.device().is_cpu() ? MakeCpuDecoderKernels(model, kv_blocks)
+                                             : MakePortableDecoderKernels(model, kv_blocks)) {}
+
+Decoder::Decoder(const Model& model, std::unique_ptr<DecoderKernels> kernels)
     : model_(model),
       config_(model.config()),
       shape_(model.attention_shape()),
-      cache_(shape_, config_.num_hidden_layers, kv_blocks) {}
+      kernels_(std::move(kernels)) {}
 
 void Decoder::Reserve(int64_t rows) {
   if (rows <= reserved_) return;
   reserved_ = std::max(rows, 2 * reserved_);
   const int64_t hidden = config_.hidden_size;
   const int64_t inner = config_.intermediate_size;
-  const auto rows_of = [this](int64_t width) { return at::empty({reserved_, width}, at::kFloat); };
+  const auto rows_of = [this](int64_t width) { return kernels_->NewRows(reserved_, width); };
   x_ = rows_of(hidden);
   norm_ = rows_of(hidden);
   other_norm_ = rows_of(hidden);
@@ -55,127 +41,65 @@ void Decoder::Reserve(int64_t rows) {
   out_ = rows_of(config_.embedding_size());
 }
 
-void Decoder::Project(const float* x, int64_t rows, const Projection& projection, LinearMode mode,
-                      float* y) {
-  const at::Tensor& bias = projection.bias;
-  const WeightMatrix weight = MatrixOf(projection.weight);
-  RowLinear(x, rows, weight, bias.defined() ? Data(bias) : nullptr, mode, y);
-  for (const AdapterPart& part : projection.adapter) {
-    const int64_t rank = part.a.size(0), width = part.b.size(0);
-    low_.resize(std::max<size_t>(low_.size(), rows * rank));
-    wide_.resize(std::max<size_t>(wide_.size(), rows * width));
-    RowLinear(x, rows, MatrixOf(part.a), nullptr, LinearMode::kStore, low_.data());
-    RowLinear(low_.data(), rows, MatrixOf(part.b), nullptr, LinearMode::kStore, wide_.data());
-    const float scale = static_cast<float>(part.scale);
-    for (int64_t r = 0; r < rows; ++r) {
-      float* const to = y + r * weight.outputs + part.row;
-      for (int64_t i = 0; i < width; ++i) to[i] += scale * wide_[r * width + i];
-    }
-  }
-}
-
 void Decoder::Embed(const DecoderRows& rows) {
-  const int64_t width = config_.embedding_size(), hidden = config_.hidden_size;
   // The factor is rounded to fp32 first, as Transformers does.
   const float scale = static_cast<float>(config_.embedding_scale);
   const bool projected = model_.project_in().weight.defined();
-  float* const to = Mutable(projected ? out_ : x_);
-  for (int64_t r = 0; r < rows.size(); ++r) {
-    CopyRow(model_.embedding(), rows.ids[r], width, scale, to + r * width);
-  }
-  if (projected) {
-    Project(to, rows.size(), model_.project_in(), LinearMode::kStore, Mutable(x_));
-  }
+  const at::Tensor& to = projected ? out_ : x_;
+  kernels_->Embed(model_.embedding(), scale, to);
+  if (projected) kernels_->Linear(to, rows.size(), model_.project_in(), LinearMode::kStore, x_);
   if (!model_.position_table().defined()) return;
-  // branch_ holds a position's row for a moment.
-  float* const at = Mutable(branch_);
-  for (int64_t r = 0; r < rows.size(); ++r) {
-    CopyRow(model_.position_table(), rows.cache[r].position + config_.position.learned_offset,
-            hidden, 1.0f, at);
-    float* const x = Mutable(x_) + r * hidden;
-    for (int64_t i = 0; i < hidden; ++i) x[i] += at[i];
-  }
+  kernels_->AddPositions(model_.position_table(), config_.position.learned_offset, x_);
 }
 
 void Decoder::Norm(const NormWeights& weights, const at::Tensor& x, int64_t count,
                    const at::Tensor& y) {
-  const layout::NormConfig& norm = config_.norm;
-  if (norm.kind == layout::NormKind::kLayer) {
-    LayerNormForward(Data(x), Data(weights.weight), Data(weights.bias), norm.eps, count,
-                     config_.hidden_size, Mutable(y), nullptr, nullptr);
-  } else {
-    RmsNormForward(Data(x), Data(weights.weight), norm.eps, count, config_.hidden_size, Mutable(y),
-                   nullptr, norm.add_one ? 1.0f : 0.0f);
-  }
+  kernels_->Norm(config_.norm, weights, x, count, y);
 }
 
 // norm_ -> attended_, of the rows that go on; returns how many.
 int64_t Decoder::Attend(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
-  Project(Data(norm_), rows.size(), w.qkv, LinearMode::kStore, Mutable(qkv_));
+  kernels_->Linear(norm_, rows.size(), w.qkv, LinearMode::kStore, qkv_);
   if (config_.attention.qk_norm) {
-    const float offset = config_.norm.add_one ? 1.0f : 0.0f;
-    for (int64_t r = 0; r < rows.size(); ++r) {
-      float* const q = Mutable(qkv_) + r * shape_.qkv_width();
-      float* const k = q + shape_.q_width();
-      RmsNormForward(q, Data(w.q_norm.weight), config_.norm.eps, shape_.heads, shape_.head_dim, q,
-                     nullptr, offset);
-      RmsNormForward(k, Data(w.k_norm.weight), config_.norm.eps, shape_.kv_heads, shape_.head_dim,
-                     k, nullptr, offset);
-    }
+    kernels_->NormHeads(config_.norm, w.q_norm, w.k_norm, rows.size(), qkv_);
   }
   const AttentionRule rule = model_.attention_rule(layer);
-  const RopeView rope =
-      rule.rotary_dim == 0 ? RopeView() : model_.Rope(positions_, config_.layer(layer).rope).view();
-  cache_.Store(layer, rule, rope, Data(qkv_), rows.cache);
-  const bool last = layer + 1 == config_.num_hidden_layers;
-  const std::vector<CacheRow>& kept = last ? KeepWanted(rows) : rows.cache;
-  cache_.Attend(layer, rule, rope, Data(qkv_), kept, Mutable(attended_));
-  return static_cast<int64_t>(kept.size());
-}
-
-// Behind the last layer's keys and values only the wanted rows matter: moves them to the front of
-// what is still read.
-const std::vector<CacheRow>& Decoder::KeepWanted(const DecoderRows& rows) {
-  wanted_.clear();
-  for (const int64_t row : rows.wanted) wanted_.push_back(rows.cache[row]);
-  RETORT_CHECK(std::is_sorted(rows.wanted.begin(), rows.wanted.end(), std::less_equal<>()))
-      << "rows are wanted out of order";
-  if (wanted_.size() == rows.cache.size()) return wanted_;
-  for (const at::Tensor* t : {&x_, &norm_, &other_norm_, &qkv_}) {
-    const int64_t width = t->size(1);
-    for (size_t i = 0; i < wanted_.size(); ++i) {
-      float* const data = Mutable(*t);
-      std::copy_n(data + rows.wanted[i] * width, width, data + static_cast<int64_t>(i) * width);
-    }
+  const RopeAngles angles =
+      rule.rotary_dim == 0 ? RopeAngles() : model_.Rope(positions_, config_.layer(layer).rope);
+  kernels_->StoreKeys(layer, rule, angles, qkv_);
+  int64_t count = rows.size();
+  // Behind the last layer's keys and values only the wanted rows matter: moves them to the front of
+  // what is still read.
+  if (layer + 1 == config_.num_hidden_layers) {
+    kernels_->KeepWanted({x_, norm_, other_norm_, qkv_});
+    count = static_cast<int64_t>(rows.wanted.size());
   }
-  return wanted_;
+  kernels_->Attend(layer, rule, angles, qkv_, attended_);
+  return count;
 }
 
 // norm_ -> activated_.
 void Decoder::Mlp(const LayerWeights& weights, int64_t count) {
-  Project(Data(norm_), count, weights.mlp_in, LinearMode::kStore, Mutable(mlp_in_));
-  ActivationForward(config_.mlp, Data(mlp_in_), count, config_.intermediate_size,
-                    Mutable(activated_));
+  kernels_->Linear(norm_, count, weights.mlp_in, LinearMode::kStore, mlp_in_);
+  kernels_->Activate(config_.mlp, mlp_in_, count, activated_);
 }
 
 // x_ += norm(branch_).
 void Decoder::AddBranch(const NormWeights& norm, int64_t count) {
   Norm(norm, branch_, count, branch_);
-  float* const x = Mutable(x_);
-  const float* const y = Data(branch_);
-  for (int64_t i = 0; i < count * config_.hidden_size; ++i) x[i] += y[i];
+  kernels_->Add(branch_, count, x_);
 }
 
 void Decoder::PostNormLayer(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
-  std::copy_n(Data(x_), rows.size() * config_.hidden_size, Mutable(norm_));
+  kernels_->Copy(x_, rows.size(), norm_);
   const int64_t count = Attend(layer, rows);
-  Project(Data(attended_), count, w.o, LinearMode::kAdd, Mutable(x_));
+  kernels_->Linear(attended_, count, w.o, LinearMode::kAdd, x_);
   Norm(w.attention_norm, x_, count, x_);
-  std::copy_n(Data(x_), count * config_.hidden_size, Mutable(norm_));
+  kernels_->Copy(x_, count, norm_);
   Mlp(w, count);
-  Project(Data(activated_), count, w.mlp_out, LinearMode::kAdd, Mutable(x_));
+  kernels_->Linear(activated_, count, w.mlp_out, LinearMode::kAdd, x_);
   Norm(w.mlp_norm, x_, count, x_);
 }
 
@@ -183,11 +107,11 @@ void Decoder::SandwichLayer(int64_t layer, const DecoderRows& rows) {
   const LayerWeights& w = model_.layers()[layer];
   Norm(w.attention_norm, x_, rows.size(), norm_);
   const int64_t count = Attend(layer, rows);
-  Project(Data(attended_), count, w.o, LinearMode::kStore, Mutable(branch_));
+  kernels_->Linear(attended_, count, w.o, LinearMode::kStore, branch_);
   AddBranch(w.attention_out_norm, count);
   Norm(w.mlp_norm, x_, count, norm_);
   Mlp(w, count);
-  Project(Data(activated_), count, w.mlp_out, LinearMode::kStore, Mutable(branch_));
+  kernels_->Linear(activated_, count, w.mlp_out, LinearMode::kStore, branch_);
   AddBranch(w.mlp_out_norm, count);
 }
 
@@ -198,11 +122,11 @@ void Decoder::AddingLayer(int64_t layer, const DecoderRows& rows) {
   if (two_norms) Norm(w.mlp_norm, x_, rows.size(), other_norm_);
   Norm(w.attention_norm, x_, rows.size(), norm_);
   const int64_t count = Attend(layer, rows);
-  Project(Data(attended_), count, w.o, LinearMode::kAdd, Mutable(x_));
+  kernels_->Linear(attended_, count, w.o, LinearMode::kAdd, x_);
   if (two_norms) std::swap(norm_, other_norm_);
   if (config_.residual == layout::Residual::kPreNorm) Norm(w.mlp_norm, x_, count, norm_);
   Mlp(w, count);
-  Project(Data(activated_), count, w.mlp_out, LinearMode::kAdd, Mutable(x_));
+  kernels_->Linear(activated_, count, w.mlp_out, LinearMode::kAdd, x_);
 }
 
 void Decoder::Layer(int64_t layer, const DecoderRows& rows) {
@@ -219,29 +143,31 @@ void Decoder::Layer(int64_t layer, const DecoderRows& rows) {
 }
 
 const float* Decoder::Hidden(const DecoderRows& rows) {
+  const c10::InferenceMode inference;
+  RETORT_CHECK(std::is_sorted(rows.wanted.begin(), rows.wanted.end(), std::less_equal<>()))
+      << "rows are wanted out of order";
   const int64_t wanted = static_cast<int64_t>(rows.wanted.size());
   Reserve(rows.size());
   positions_ = 0;
   for (const CacheRow& row : rows.cache) positions_ = std::max(positions_, row.position + 1);
+  kernels_->Begin(rows);
   Embed(rows);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) Layer(i, rows);
   if (config_.final_norm) Norm(model_.final_norm(), x_, wanted, x_);
-  if (!model_.project_out().weight.defined()) return Data(x_);
-  Project(Data(x_), wanted, model_.project_out(), LinearMode::kStore, Mutable(out_));
-  return Data(out_);
+  if (!model_.project_out().weight.defined()) return kernels_->ToHost(x_, wanted);
+  kernels_->Linear(x_, wanted, model_.project_out(), LinearMode::kStore, out_);
+  return kernels_->ToHost(out_, wanted);
 }
 
 const float* Decoder::Logits(const float* hidden, int64_t count) {
-  if (!logits_.defined() || logits_.size(0) < count) {
-    logits_ = at::empty({count, config_.vocab_size}, at::kFloat);
-  }
+  const c10::InferenceMode inference;
   RETORT_CHECK(model_.head().weight.defined()) << "a sequence classification has no logits";
-  Project(hidden, count, model_.head(), LinearMode::kStore, Mutable(logits_));
-  if (config_.final_soft_cap > 0) {
-    SoftCapRows(Mutable(logits_), count * config_.vocab_size,
-                static_cast<float>(config_.final_soft_cap));
-  }
-  return Data(logits_);
+  return kernels_->Logits(hidden, count, model_.head(), config_.final_soft_cap);
+}
+
+void Decoder::CopyBlock(const BlockCopy& copy) {
+  const c10::InferenceMode inference;
+  kernels_->CopyBlock(copy);
 }
 
 }  // namespace retort::model

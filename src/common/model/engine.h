@@ -1,8 +1,10 @@
 // Generation step by step, for many requests at once: continuous batching over a paged KV cache.
 // Requests are added and cancelled between steps; a step feeds every active sample's next tokens
 // in one forward and draws one token for each. A sample's tokens and log-probs are a function of
-// the model, its prompt, its options and its random stream: bitwise, whatever shares the batch,
-// however large the batch is and however many threads compute it.
+// the model, its prompt, its options and its random stream: on the CPU bitwise, whatever shares the
+// batch, however large the batch is and however many threads compute it. On another device their
+// last bits depend on what shares a step, and the same calls give the same bits again. Logits are
+// copied to the host, where sampling is.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +26,8 @@ struct EngineOptions {
   int64_t max_batch = 64;             // Samples decoded at once.
   int64_t max_prefill_tokens = 4096;  // Prompt tokens that enter one forward; long prompts take
                                       // several.
-  int64_t kv_blocks = 1024;  // Blocks of kBlockTokens positions; memory is touched on first use.
+  int64_t kv_blocks = 1024;  // Blocks of kBlockTokens positions; memory is touched on first use, on
+                             // another device than the CPU at once.
 };
 
 // Several samples of one prompt, which is prefilled once.

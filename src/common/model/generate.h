@@ -29,10 +29,10 @@ using TokenCallback = std::function<bool(int64_t sample, int64_t id)>;
 
 // Samples in the order of `samples`. A prompt is prefilled once for all of its samples; samples of
 // one prompt that follow each other in `samples` start together. A sample is a function of the
-// model, its prompt, its stream and `options`: bitwise, whatever else the call makes and whatever
-// `batch` says. Errors: INVALID_ARGUMENT an option out of range, an empty prompt, an id outside the
-// vocabulary, or prompt + max_new_tokens > max_position_embeddings; CANCELLED; INTERNAL logits that
-// are not finite; what CatchTorch gives.
+// model, its prompt, its stream and `options`: on the CPU bitwise, whatever else the call makes and
+// whatever `batch` says (engine.h). Errors: INVALID_ARGUMENT an option out of range, an empty
+// prompt, an id outside the vocabulary, or prompt + max_new_tokens > max_position_embeddings;
+// CANCELLED; INTERNAL logits that are not finite; what CatchTorch gives.
 absl::StatusOr<std::vector<GeneratedSample>> Generate(
     const Model& model, absl::Span<const std::vector<int64_t>> prompts,
     absl::Span<const SampleRequest> samples, const SamplingOptions& options,

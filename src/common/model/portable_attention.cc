@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/model/portable_matmul.h"
+#include "common/model/segment_batches.h"
 #include "common/tensor/cat.h"
 
 namespace retort::model::portable {
@@ -14,14 +15,14 @@ constexpr int64_t kScoreElements = int64_t{1} << 25;  // Scores at once: 128 MiB
 constexpr int64_t kMinQueries = 16;
 constexpr int64_t kMaxQueries = 1024;
 
-// The rows of one segment by head. G = heads / kv_heads queries share a key.
-struct Segment {
-  at::Tensor q;  // [kv_heads, G, T, head_dim], rotated
-  at::Tensor k;  // [kv_heads, T, head_dim], rotated
-  at::Tensor v;  // [kv_heads, T, head_dim]
+// q, k and v of the slots of a batch by head, q and k rotated. B is segments * kv_heads, G = heads
+// / kv_heads queries share a key.
+struct Heads {
+  at::Tensor q;     // [B, G, T, head_dim]
+  at::Tensor k, v;  // [B, T, head_dim]
 };
 
-// Queries [begin, end) of a segment, which see keys [first, end) at most.
+// Queries [begin, end) of every segment, which see keys [first, end) at most.
 struct Chunk {
   int64_t first, begin, end;
 
@@ -30,10 +31,11 @@ struct Chunk {
 };
 
 std::vector<Chunk> ChunksOf(const AttentionShape& shape, const AttentionRule& rule,
-                            int64_t length) {
+                            const SegmentBatch& batch) {
+  const int64_t length = batch.length;
   const int64_t span = rule.window == 0 ? length : std::min(length, rule.window + kMaxQueries);
-  const int64_t most = std::clamp(kScoreElements / (shape.heads * std::max<int64_t>(1, span)),
-                                  kMinQueries, kMaxQueries);
+  const int64_t most =
+      std::clamp(kScoreElements / (batch.segments * shape.heads * span), kMinQueries, kMaxQueries);
   std::vector<Chunk> chunks;
   for (int64_t begin = 0; begin < length; begin += most) {
     chunks.push_back({rule.first_key(begin), begin, std::min(length, begin + most)});
@@ -41,43 +43,67 @@ std::vector<Chunk> ChunksOf(const AttentionShape& shape, const AttentionRule& ru
   return chunks;
 }
 
-// q, k and v of all rows by head, q and k rotated: [N, heads or kv_heads, head_dim].
-struct Heads {
+std::vector<SegmentBatch> BatchesOf(const AttentionTensors& in) {
+  return BatchSegments(in.offsets,
+                       {.pairs = kScoreElements / in.shape.heads, .length = kMaxQueries},
+                       in.qkv.device());
+}
+
+// Slots x [segments * T, kv_heads * G, width] -> [B, G, T, width].
+at::Tensor ByHead(const AttentionShape& s, const SegmentBatch& batch, const at::Tensor& x) {
+  return x.view({batch.segments, batch.length, s.kv_heads, -1, x.size(2)})
+      .permute({0, 2, 3, 1, 4})
+      .reshape({batch.segments * s.kv_heads, -1, batch.length, x.size(2)});
+}
+
+// x [B, G, T, width] -> rows [R, kv_heads * G, width], without padding.
+at::Tensor Rows(const AttentionShape& s, const SegmentBatch& batch, const at::Tensor& x) {
+  return x.view({batch.segments, s.kv_heads, -1, batch.length, x.size(3)})
+      .permute({0, 3, 1, 2, 4})
+      .reshape({batch.segments * batch.length, -1, x.size(3)})
+      .index_select(0, batch.slots);
+}
+
+// The same of rows x [N, heads, width] of the pack. Padding is a copy of the last row, which is as
+// finite as the rest.
+at::Tensor Padded(const AttentionShape& s, const SegmentBatch& batch, const at::Tensor& x) {
+  return ByHead(s, batch, x.index_select(0, batch.padded));
+}
+
+// Padding is 0: queries that are none add nothing to a derivative.
+at::Tensor ZeroPadded(const AttentionShape& s, const SegmentBatch& batch, const at::Tensor& x) {
+  const at::Tensor slots = at::zeros({batch.padded.numel(), x.size(1), x.size(2)}, x.options());
+  slots.index_copy_(0, batch.slots, x.index_select(0, batch.rows));
+  return ByHead(s, batch, slots);
+}
+
+// q, k and v of all rows, q and k rotated: [N, heads or kv_heads, head_dim].
+struct RotatedRows {
   at::Tensor q, k, v;
 };
 
-Heads HeadsOf(const AttentionTensors& in, const at::Tensor& cos, const at::Tensor& sin) {
+RotatedRows RotatedRowsOf(const AttentionTensors& in, const at::Tensor& cos,
+                          const at::Tensor& sin) {
   const AttentionShape& s = in.shape;
-  const int64_t rows = in.qkv.size(0);
-  const auto part = [&](int64_t begin, int64_t heads) {
-    return in.qkv.narrow(1, begin, heads * s.head_dim).view({rows, heads, s.head_dim});
-  };
-  return {Rotate(in.rule, part(0, s.heads), cos, sin, 1),
-          Rotate(in.rule, part(s.q_width(), s.kv_heads), cos, sin, 1),
-          part(s.q_width() + s.kv_width(), s.kv_heads)};
+  const int64_t turned = s.heads + s.kv_heads;
+  const at::Tensor all = in.qkv.view({in.qkv.size(0), turned + s.kv_heads, s.head_dim});
+  const at::Tensor rotated = Rotate(in.rule, all.narrow(1, 0, turned), cos, sin, 1);
+  return {rotated.narrow(1, 0, s.heads), rotated.narrow(1, s.heads, s.kv_heads),
+          all.narrow(1, turned, s.kv_heads)};
 }
 
-// Rows [first, first + length) of x [N, heads, head_dim] as [kv_heads, G, T, head_dim].
-at::Tensor GroupedRows(const AttentionShape& s, const at::Tensor& x, int64_t first,
-                       int64_t length) {
-  return x.narrow(0, first, length)
-      .view({length, s.kv_heads, s.heads / s.kv_heads, s.head_dim})
-      .permute({1, 2, 0, 3});
+Heads HeadsOf(const AttentionShape& s, const SegmentBatch& batch, const RotatedRows& rows) {
+  return {Padded(s, batch, rows.q), Padded(s, batch, rows.k).squeeze(1),
+          Padded(s, batch, rows.v).squeeze(1)};
 }
 
-Segment SegmentOf(const AttentionShape& s, const Heads& heads, int64_t first, int64_t length) {
-  const auto rows = [&](const at::Tensor& x) {
-    return x.narrow(0, first, length).transpose(0, 1).contiguous();
-  };
-  return {GroupedRows(s, heads.q, first, length), rows(heads.k), rows(heads.v)};
-}
-
-// A chunk of x [kv_heads, G, T, width] as one matrix a key-value head: [kv_heads, G * C, width].
+// A chunk of x [B, G, T, width] as one matrix for each of B: [B, G * C, width].
 at::Tensor Stacked(const at::Tensor& x, const Chunk& chunk) {
   return x.narrow(2, chunk.begin, chunk.queries()).reshape({x.size(0), -1, x.size(3)});
 }
 
-// True where query begin + i does not see key first + j: [C, K].
+// True where query begin + i does not see key first + j: [C, K]. A padded key lies behind every
+// query that counts.
 at::Tensor Unseen(const AttentionRule& rule, const Chunk& chunk, const at::Device& device) {
   const at::TensorOptions longs = at::TensorOptions().dtype(at::kLong).device(device);
   const at::Tensor query = at::arange(chunk.begin, chunk.end, longs).unsqueeze(1);
@@ -86,23 +112,13 @@ at::Tensor Unseen(const AttentionRule& rule, const Chunk& chunk, const at::Devic
   return rule.window == 0 ? later : later.logical_or(key <= query - rule.window);
 }
 
-// Scores of a chunk [kv_heads, G * C, K], scaled and capped; -inf where the query does not see the
-// key.
-at::Tensor Scores(const AttentionRule& rule, const Segment& segment, const Chunk& chunk) {
-  const at::Tensor keys = segment.k.narrow(1, chunk.first, chunk.keys());
-  at::Tensor scores = MultiplyToFp32(Stacked(segment.q, chunk), keys.transpose(1, 2));
-  scores.mul_(rule.scale);
-  if (rule.soft_cap > 0) scores.div_(rule.soft_cap).tanh_().mul_(rule.soft_cap);
+// Scores of a chunk [B, G * C, K], scaled and capped; -inf where the query does not see the key.
+at::Tensor Scores(const AttentionRule& rule, const Heads& heads, const Chunk& chunk) {
+  const at::Tensor scores =
+      CappedScores(rule, Stacked(heads.q, chunk), heads.k.narrow(1, chunk.first, chunk.keys()));
   scores.view({scores.size(0), -1, chunk.queries(), chunk.keys()})
       .masked_fill_(Unseen(rule, chunk, scores.device()), -std::numeric_limits<double>::infinity());
   return scores;
-}
-
-// [kv_heads, G * C, width] -> rows [C, heads, width].
-at::Tensor RowsOf(const AttentionShape& s, const at::Tensor& stacked, int64_t queries) {
-  return stacked.view({s.kv_heads, s.heads / s.kv_heads, queries, -1})
-      .permute({2, 0, 1, 3})
-      .reshape({queries, s.heads, -1});
 }
 
 struct Angles {
@@ -114,24 +130,24 @@ Angles AnglesOf(const AttentionTensors& in) {
   return {in.angles.cos.index_select(0, in.positions), in.angles.sin.index_select(0, in.positions)};
 }
 
-// What backward knows of one segment besides it; derivatives are added up in fp32.
-struct SegmentGradients {
-  at::Tensor out, dout;  // [kv_heads, G, T, head_dim]
-  at::Tensor lse;        // [kv_heads, G, T, 1]
-  at::Tensor dk, dv;     // [kv_heads, T, head_dim] fp32
+// What backward knows of a batch besides its heads; derivatives are added up in fp32.
+struct Gradients {
+  at::Tensor out, dout, dq;  // [B, G, T, head_dim]
+  at::Tensor lse;            // [B, G, T, 1]
+  at::Tensor dk, dv;         // [B, T, head_dim]
 };
 
-// Adds to dk and dv; returns dq of the chunk [kv_heads, G * C, head_dim].
-at::Tensor ChunkBackward(const AttentionRule& rule, const Segment& segment, const Chunk& chunk,
-                         SegmentGradients* g) {
-  const at::ScalarType type = segment.q.scalar_type();
-  const at::Tensor scores = Scores(rule, segment, chunk);
+// Writes dq of the chunk, adds to dk and dv.
+void ChunkBackward(const AttentionRule& rule, const Heads& heads, const Chunk& chunk,
+                   Gradients* g) {
+  const at::ScalarType type = heads.q.scalar_type();
+  const at::Tensor scores = Scores(rule, heads, chunk);
   const at::Tensor p = (scores - Stacked(g->lse, chunk)).exp_();
   const at::Tensor dout = Stacked(g->dout, chunk), out = Stacked(g->out, chunk);
   const at::Tensor delta = (dout.to(at::kFloat) * out.to(at::kFloat)).sum(-1, /*keepdim=*/true);
   const auto seen = [&](const at::Tensor& x) { return x.narrow(1, chunk.first, chunk.keys()); };
   seen(g->dv).add_(MultiplyToFp32(p.to(type).transpose(1, 2), dout));
-  at::Tensor ds = MultiplyToFp32(dout, seen(segment.v).transpose(1, 2));
+  at::Tensor ds = MultiplyToFp32(dout, seen(heads.v).transpose(1, 2));
   ds.sub_(delta).mul_(p).mul_(rule.scale);
   if (rule.soft_cap > 0) {
     // Unseen scores are -inf, where p is 0: 0 * inf must be 0.
@@ -139,11 +155,18 @@ at::Tensor ChunkBackward(const AttentionRule& rule, const Segment& segment, cons
     ds.mul_(1 - ratio.square_());
   }
   const at::Tensor narrow = ds.to(type);
-  seen(g->dk).add_(MultiplyToFp32(narrow.transpose(1, 2), Stacked(segment.q, chunk)));
-  return MultiplyToFp32(narrow, seen(segment.k));
+  seen(g->dk).add_(MultiplyToFp32(narrow.transpose(1, 2), Stacked(heads.q, chunk)));
+  const at::Tensor dq = g->dq.narrow(2, chunk.begin, chunk.queries());
+  dq.copy_(MultiplyToFp32(narrow, seen(heads.k)).view(dq.sizes()));
 }
 
 }  // namespace
+
+at::Tensor CappedScores(const AttentionRule& rule, const at::Tensor& q, const at::Tensor& k) {
+  at::Tensor scores = MultiplyToFp32(q, k.transpose(1, 2)).mul_(rule.scale);
+  if (rule.soft_cap > 0) scores.div_(rule.soft_cap).tanh_().mul_(rule.soft_cap);
+  return scores;
+}
 
 at::Tensor Rotate(const AttentionRule& rule, const at::Tensor& x, const at::Tensor& cos,
                   const at::Tensor& sin, double direction) {
@@ -169,23 +192,27 @@ AttentionOutput AttentionForward(const AttentionTensors& in) {
   const AttentionShape& s = in.shape;
   const int64_t rows = in.qkv.size(0);
   const at::ScalarType type = in.qkv.scalar_type();
-  AttentionOutput result{at::empty({rows, s.q_width()}, in.qkv.options()),
-                         at::empty({rows, s.heads}, in.qkv.options().dtype(at::kFloat))};
+  const at::TensorOptions options = in.qkv.options();
+  AttentionOutput result{at::empty({rows, s.q_width()}, options),
+                         at::empty({rows, s.heads}, options.dtype(at::kFloat))};
   const Angles angles = AnglesOf(in);
-  const Heads heads = HeadsOf(in, angles.cos, angles.sin);
-  for (size_t i = 0; i + 1 < in.offsets.size(); ++i) {
-    const int64_t first = in.offsets[i], length = in.offsets[i + 1] - first;
-    if (length == 0) continue;
-    const Segment segment = SegmentOf(s, heads, first, length);
-    for (const Chunk& chunk : ChunksOf(s, in.rule, length)) {
-      at::Tensor scores = Scores(in.rule, segment, chunk);
-      const at::Tensor lse = scores.logsumexp({-1}, /*keepdim=*/true);
-      const at::Tensor p = scores.sub_(lse).exp_().to(type);
-      const at::Tensor out = p.bmm(segment.v.narrow(1, chunk.first, chunk.keys()));
-      const int64_t at = first + chunk.begin, queries = chunk.queries();
-      result.out.narrow(0, at, queries).view({queries, s.heads, -1}).copy_(RowsOf(s, out, queries));
-      result.lse.narrow(0, at, queries).copy_(RowsOf(s, lse, queries).squeeze(2));
+  const RotatedRows rotated = RotatedRowsOf(in, angles.cos, angles.sin);
+  for (const SegmentBatch& batch : BatchesOf(in)) {
+    const Heads heads = HeadsOf(s, batch, rotated);
+    const at::Tensor out = at::empty(heads.q.sizes(), options);
+    const at::Tensor lse =
+        at::empty({heads.q.size(0), heads.q.size(1), batch.length, 1}, options.dtype(at::kFloat));
+    for (const Chunk& chunk : ChunksOf(s, in.rule, batch)) {
+      at::Tensor scores = Scores(in.rule, heads, chunk);
+      const at::Tensor sum = scores.logsumexp({-1}, /*keepdim=*/true);
+      const at::Tensor p = scores.sub_(sum).exp_().to(type);
+      const at::Tensor to = out.narrow(2, chunk.begin, chunk.queries());
+      to.copy_(p.bmm(heads.v.narrow(1, chunk.first, chunk.keys())).view(to.sizes()));
+      const at::Tensor lse_to = lse.narrow(2, chunk.begin, chunk.queries());
+      lse_to.copy_(sum.view(lse_to.sizes()));
     }
+    result.out.index_copy_(0, batch.rows, Rows(s, batch, out).flatten(1));
+    result.lse.index_copy_(0, batch.rows, Rows(s, batch, lse).squeeze(2));
   }
   return result;
 }
@@ -195,34 +222,29 @@ at::Tensor AttentionBackward(const AttentionTensors& in, const AttentionOutput& 
   const AttentionShape& s = in.shape;
   const int64_t rows = in.qkv.size(0);
   const Angles angles = AnglesOf(in);
-  const Heads heads = HeadsOf(in, angles.cos, angles.sin);
+  const RotatedRows rotated = RotatedRowsOf(in, angles.cos, angles.sin);
   const at::TensorOptions wide = in.qkv.options().dtype(at::kFloat);
-  const at::Tensor dq = at::empty({rows, s.heads, s.head_dim}, wide);
-  const at::Tensor dk = at::empty({rows, s.kv_heads, s.head_dim}, wide);
-  const at::Tensor dv = at::empty({rows, s.kv_heads, s.head_dim}, wide);
-  const auto by_head = [&](const at::Tensor& x) { return x.view({rows, s.heads, -1}); };
-  for (size_t i = 0; i + 1 < in.offsets.size(); ++i) {
-    const int64_t first = in.offsets[i], length = in.offsets[i + 1] - first;
-    if (length == 0) continue;
-    const Segment segment = SegmentOf(s, heads, first, length);
-    SegmentGradients g{GroupedRows(s, by_head(forward.out), first, length),
-                       GroupedRows(s, by_head(dout), first, length),
-                       forward.lse.narrow(0, first, length)
-                           .view({length, s.kv_heads, s.heads / s.kv_heads, 1})
-                           .permute({1, 2, 0, 3}),
-                       at::zeros({s.kv_heads, length, s.head_dim}, wide),
-                       at::zeros({s.kv_heads, length, s.head_dim}, wide)};
-    for (const Chunk& chunk : ChunksOf(s, in.rule, length)) {
-      const at::Tensor part = ChunkBackward(in.rule, segment, chunk, &g);
-      dq.narrow(0, first + chunk.begin, chunk.queries()).copy_(RowsOf(s, part, chunk.queries()));
+  // q, k and v of all rows.
+  const at::Tensor dqkv = at::empty({rows, s.heads + 2 * s.kv_heads, s.head_dim}, wide);
+  const auto by_head = [&](const at::Tensor& x) { return x.view({rows, s.heads, s.head_dim}); };
+  for (const SegmentBatch& batch : BatchesOf(in)) {
+    const Heads heads = HeadsOf(s, batch, rotated);
+    Gradients g{Padded(s, batch, by_head(forward.out)), ZeroPadded(s, batch, by_head(dout)),
+                at::empty(heads.q.sizes(), wide),       Padded(s, batch, forward.lse.unsqueeze(2)),
+                at::zeros(heads.k.sizes(), wide),       at::zeros(heads.v.sizes(), wide)};
+    for (const Chunk& chunk : ChunksOf(s, in.rule, batch)) {
+      ChunkBackward(in.rule, heads, chunk, &g);
     }
-    dk.narrow(0, first, length).copy_(g.dk.transpose(0, 1));
-    dv.narrow(0, first, length).copy_(g.dv.transpose(0, 1));
+    dqkv.index_copy_(0, batch.rows,
+                     tensor::Cat({Rows(s, batch, g.dq), Rows(s, batch, g.dk.unsqueeze(1)),
+                                  Rows(s, batch, g.dv.unsqueeze(1))},
+                                 1));
   }
-  const auto flat = [rows](const at::Tensor& x) { return x.reshape({rows, -1}); };
-  return tensor::Cat({flat(Rotate(in.rule, dq, angles.cos, angles.sin, -1)),
-                      flat(Rotate(in.rule, dk, angles.cos, angles.sin, -1)), flat(dv)},
+  const int64_t turned = s.heads + s.kv_heads;
+  return tensor::Cat({Rotate(in.rule, dqkv.narrow(1, 0, turned), angles.cos, angles.sin, -1),
+                      dqkv.narrow(1, turned, s.kv_heads)},
                      1)
+      .view({rows, s.qkv_width()})
       .to(in.qkv.scalar_type());
 }
 

@@ -1,6 +1,7 @@
 // What attention.h computes, in ATen's operations: on any device, of fp32 or bf16. Scores, softmax
-// and the sums of derivatives are fp32. Queries are taken in chunks, so that no matrix of scores is
-// larger than a bound, and the backward computes them again. Repeatable: no atomic additions.
+// and the sums of derivatives are fp32. Segments of like lengths are taken together, the queries of
+// long ones in chunks, so that no matrix of scores is larger than a bound; the backward computes
+// them again. Repeatable: no atomic additions.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,10 @@ AttentionOutput AttentionForward(const AttentionTensors& in);
 // dqkv [N, qkv_width], of qkv's type, from dout [N, q_width] and what the forward gave.
 at::Tensor AttentionBackward(const AttentionTensors& in, const AttentionOutput& forward,
                              const at::Tensor& dout);
+
+// q k^T of batches q [B, M, head_dim] and k [B, K, head_dim], scaled and capped as the rule says:
+// [B, M, K] fp32.
+at::Tensor CappedScores(const AttentionRule& rule, const at::Tensor& q, const at::Tensor& k);
 
 // x [N, heads, head_dim], of which the rule's part is rotated by the angles of the rows, cos and
 // sin [N, rotary_dim / 2]. direction -1 rotates back. In fp32; of x's type again.

@@ -52,7 +52,7 @@ void AdamWUpdate(at::Tensor parameter, const at::Tensor& gradient, at::Tensor ex
   if (parameter.numel() == 0) return;
   at::NoGradGuard no_grad;
   const at::Tensor state_step =
-      at::full({}, static_cast<double>(step), at::TensorOptions(at::kFloat));
+      at::full({}, static_cast<double>(step), parameter.options().dtype(at::kFloat));
   at::_fused_adamw_({parameter}, {gradient}, {exp_avg}, {exp_avg_sq}, /*max_exp_avg_sqs=*/{},
                     {state_step}, lr, options.beta1, options.beta2, options.weight_decay,
                     options.eps, /*amsgrad=*/false, /*maximize=*/false);
@@ -73,6 +73,11 @@ void RmspropUpdate(at::Tensor parameter, const at::Tensor& gradient, at::Tensor 
 }
 
 double SumOfSquares(const at::Tensor& gradient) {
+  if (!gradient.is_cpu()) {
+    // The square of a norm that is summed in float64 without a copy of float64.
+    const double norm = gradient.norm(2, at::kDouble).item<double>();
+    return norm * norm;
+  }
   const at::Tensor flat = gradient.contiguous();
   if (flat.scalar_type() == at::kDouble) return BlockedSumOfSquares<double>(flat);
   RETORT_CHECK(flat.scalar_type() == at::kFloat) << "gradients are float32 or float64";

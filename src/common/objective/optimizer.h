@@ -1,6 +1,7 @@
 // Optimizer updates over flat ranges of the parameter arena, in place. A group (decay, no decay,
 // value head) is one range, so a whole update is one call per group. float32 or float64,
-// contiguous, all of one length. Source: torch 2.11 AdamW, RMSprop, clip_grad_norm_
+// contiguous, all of one length and on one device. Source: torch 2.11 AdamW, RMSprop,
+// clip_grad_norm_
 //.
 #pragma once
 
@@ -35,7 +36,8 @@ struct RmspropOptions {
 void RmspropUpdate(at::Tensor parameter, const at::Tensor& gradient, at::Tensor square_avg,
                    at::Tensor momentum_buffer, double lr, const RmspropOptions& options);
 
-// sum of squares in float64, over fixed blocks in order: the same bits for any number of threads.
+// sum of squares in float64, on the CPU over fixed blocks in order: the same bits for any number of
+// threads.
 // NaN and infinite entries come out as a result that is not finite.
 double SumOfSquares(const at::Tensor& gradient);
 

@@ -58,11 +58,13 @@ at::Tensor SumsOf(const PpoLossInputs& in, const PerToken& token) {
   const auto sum = [&](const at::Tensor& x) { return SumOnMask(x, in.mask); };
   const auto count = [&](const at::Tensor& flag) { return sum(flag.to(at::kDouble)); };
   const auto square_sum = [&](const at::Tensor& x) { return sum(x.to(at::kDouble).square()); };
-  const int64_t tokens = in.mask.defined() ? in.mask.sum().item<int64_t>() : in.log_probs.numel();
   const at::Tensor change = in.log_probs - in.old_log_probs;
-  at::Tensor sums = NewPpoSums();
+  // Where the inputs are: one copy to the host, at the end.
+  const at::Tensor sums = NewPpoSums().to(change.device());
   const auto set = [&](PpoSum row, const at::Tensor& x) { sums[Row(row)] = x; };
-  sums[Row(PpoSum::kTokens)] = tokens;
+  const at::Tensor tokens =
+      in.mask.defined() ? in.mask.sum() : at::full({}, in.log_probs.numel(), sums.options());
+  set(PpoSum::kTokens, tokens);
   set(PpoSum::kPolicyLoss, sum(token.policy));
   set(PpoSum::kValueLoss, sum(token.value));
   set(PpoSum::kRatio, sum(token.ratio));
@@ -72,7 +74,7 @@ at::Tensor SumsOf(const PpoLossInputs& in, const PerToken& token) {
   set(PpoSum::kAdvantages, sum(in.advantages));
   if (in.entropy.defined()) {
     set(PpoSum::kEntropy, sum(in.entropy));
-    sums[Row(PpoSum::kEntropyTokens)] = tokens;
+    set(PpoSum::kEntropyTokens, tokens);
   }
   set(PpoSum::kReturns, sum(in.returns));
   set(PpoSum::kReturnsSquared, square_sum(in.returns));
@@ -81,7 +83,7 @@ at::Tensor SumsOf(const PpoLossInputs& in, const PerToken& token) {
   set(PpoSum::kValueClipped, count(token.value_clipped));
   set(PpoSum::kOldValues, sum(in.old_values));
   set(PpoSum::kOldValuesSquared, square_sum(in.old_values));
-  return sums;
+  return sums.cpu();
 }
 
 }  // namespace
@@ -106,7 +108,8 @@ PpoLossPart PpoLoss(const PpoLossInputs& inputs, const PpoLossOptions& options,
 PpoMiniBatchStatistics FinishPpoStatistics(const at::Tensor& sums, const PpoLossOptions& options) {
   RETORT_CHECK(sums.scalar_type() == at::kDouble && sums.numel() == Row(PpoSum::kCount))
       << "not a sum vector of PpoLoss";
-  const double* row = sums.const_data_ptr<double>();
+  const at::Tensor host = sums.cpu();
+  const double* row = host.const_data_ptr<double>();
   const double n = row[Row(PpoSum::kTokens)];
   const auto mean = [&](PpoSum which) { return n > 0 ? row[Row(which)] / n : kNaN; };
   const auto variance = [&](PpoSum linear, PpoSum squared) {

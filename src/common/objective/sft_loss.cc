@@ -24,18 +24,23 @@ SftLossPart SftTokenLoss(const at::Tensor& log_probs, const at::Tensor& mask,
   SftLossPart part;
   part.term = {1.0, -sum(log_probs), static_cast<double>(global_tokens)};
   at::NoGradGuard no_grad;
-  part.sums = NewSftSums();
-  part.sums[Row(SftSum::kTokens)] = mask.defined() ? mask.sum().item<int64_t>() : log_probs.numel();
-  part.sums[Row(SftSum::kNegativeLogLikelihood)] = part.term.sum.detach();
-  if (entropy.defined()) part.sums[Row(SftSum::kEntropy)] = sum(entropy);
-  if (correct.defined()) part.sums[Row(SftSum::kCorrect)] = sum(correct.to(at::kDouble));
+  // Where the inputs are: one copy to the host, at the end.
+  const at::Tensor sums = NewSftSums().to(log_probs.device());
+  const auto set = [&](SftSum row, const at::Tensor& x) { sums[Row(row)] = x; };
+  set(SftSum::kTokens,
+      mask.defined() ? mask.sum() : at::full({}, log_probs.numel(), sums.options()));
+  set(SftSum::kNegativeLogLikelihood, part.term.sum.detach());
+  if (entropy.defined()) set(SftSum::kEntropy, sum(entropy));
+  if (correct.defined()) set(SftSum::kCorrect, sum(correct.to(at::kDouble)));
+  part.sums = sums.cpu();
   return part;
 }
 
 SftStatistics FinishSftStatistics(const at::Tensor& sums) {
   RETORT_CHECK(sums.scalar_type() == at::kDouble && sums.numel() == Row(SftSum::kCount))
       << "not a sum vector of SftTokenLoss";
-  const double* row = sums.const_data_ptr<double>();
+  const at::Tensor host = sums.cpu();
+  const double* row = host.const_data_ptr<double>();
   const double n = row[Row(SftSum::kTokens)];
   const auto mean = [&](SftSum which) {
     return n > 0 ? row[Row(which)] / n : std::numeric_limits<double>::quiet_NaN();

@@ -17,7 +17,7 @@ Progress TakeSlot::StepLock(WordMemory& memory) {
       at_ = At::kLock;
       return Progress::kRunning;
     case At::kLock:
-      holder_ = memory.CompareExchange(writer, 0, self_);
+      holder_ = found_ = memory.CompareExchange(writer, 0, self_);
       // Its own lock: left by an earlier write of this process that was not ended.
       at_ = holder_ == 0 || holder_ == self_ ? At::kCheckEpoch : At::kJudgeHolder;
       return Progress::kRunning;
@@ -107,7 +107,9 @@ Progress TakeSlot::StepEnd(WordMemory& memory) {
       at_ = At::kUnlock;
       return Progress::kRunning;
     case At::kUnlock:
-      memory.Store({Word::kWriter, slot_}, 0);
+      // Refused by the epoch, it leaves the slot to its successor as it found it: one that a dead
+      // producer has half done must stay known for that.
+      memory.Store({Word::kWriter, slot_}, outcome_ == Outcome::kFenced ? found_ : 0);
       at_ = At::kAnnounce;
       return Progress::kRunning;
     case At::kAnnounce:

@@ -141,6 +141,7 @@ class TakeSlot {
   Outcome outcome_ = Outcome::kNone;
   WordId counter_{Word::kPublications};
   uint64_t seen_ = 0, holder_ = 0, turn_ = 0;
+  uint64_t found_ = 0;  // In `writer`, before it was taken.
   int consumer_ = 0;
 };
 

@@ -39,12 +39,12 @@ absl::Status SlotWrite::Commit(const TensorHeader& header) {
   if (ring_ == nullptr || header.sequence != sequence_) {
     return absl::FailedPreconditionError(
         absl::StrCat("commit of tensor ", header.sequence, "; ",
-                     ring_ == nullptr ? std::string("the write has been committed")
+                     ring_ == nullptr ? std::string("that write has ended")
                                       : absl::StrCat("the open one is ", sequence_)));
   }
-  RETORT_RETURN_IF_ERROR(ring_->CommitSlot(*this, header));
-  ring_ = nullptr;
-  return absl::OkStatus();
+  const absl::Status status = ring_->CommitSlot(*this, header);
+  if (status.ok() || absl::IsAborted(status)) ring_ = nullptr;  // Either way the write has ended.
+  return status;
 }
 
 TensorRingProducer::TensorRingProducer(std::unique_ptr<RingMemory> memory,

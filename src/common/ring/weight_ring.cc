@@ -1,11 +1,11 @@
 #include "common/ring/weight_ring.h"
 
 #include <cstring>
-#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/ring/weight_label.h"
 
 namespace retort::ring {
 namespace {
@@ -17,57 +17,24 @@ constexpr int64_t kMaxSlotElements = kMaxSlotBytes / kFloatBytes;
 // about to end it.
 constexpr absl::Duration kOlderWriterWait = absl::Seconds(10);
 
-// A tensor's annotation: the digest, then the canary's floats.
-struct DigestWords {
-  uint64_t high, low;
-};
-static_assert(sizeof(DigestWords) + kMaxCanaryFloats * kFloatBytes <= kMaxAnnotationBytes);
+// Whoever still reads a version that no uncommitted step needs works in vain: its lease is revoked
+// at once.
+constexpr absl::Duration kLeaseWait = absl::ZeroDuration();
+
+// Observers need no entry of the consumer table.
+TensorRingShape ToTensorRing(const WeightRingShape& shape) {
+  const bool host = shape.transport == TransportKind::kHost;
+  return {.slots = shape.slots,
+          .slot_bytes = shape.slot_elements * DtypeBytes(shape.dtype),
+          .max_consumers = host ? 0 : kMaxRingConsumers,
+          .transport = shape.transport};
+}
 
 bool IsValid(const WeightRingShape& shape) {
-  return shape.slots >= 2 && shape.slots <= kMaxRingSlots && shape.slot_elements >= 1 &&
-         shape.slot_elements <= kMaxSlotElements;
-}
-
-TensorRingShape ToTensorRing(const WeightRingShape& shape) {
-  return {.slots = shape.slots,
-          .slot_bytes = shape.slot_elements * kFloatBytes,
-          .max_consumers = 0,
-          .transport = TransportKind::kHost};
-}
-
-std::string Annotate(const Digest& digest, absl::Span<const float> canary) {
-  const DigestWords words{digest.high, digest.low};
-  std::string text(sizeof(words) + canary.size() * sizeof(float), '\0');
-  std::memcpy(text.data(), &words, sizeof(words));
-  if (!canary.empty()) {
-    std::memcpy(text.data() + sizeof(words), canary.data(), canary.size() * sizeof(float));
-  }
-  return text;
-}
-
-absl::StatusOr<WeightView> ToWeights(TensorView view) {
-  const std::string& text = view.header.annotation;
-  const bool whole = text.size() >= sizeof(DigestWords) &&
-                     (text.size() - sizeof(DigestWords)) % sizeof(float) == 0 &&
-                     view.header.dtype == Dtype::kFloat32;
-  if (!whole) {
-    return absl::DataLossError(
-        absl::StrCat("weight version ", view.header.sequence, ": its slot's header is damaged"));
-  }
-  WeightView weights;
-  DigestWords words;
-  std::memcpy(&words, text.data(), sizeof(words));
-  weights.version = view.header.sequence;
-  weights.epoch = view.header.epoch;
-  weights.digest = {words.high, words.low};
-  weights.weights = absl::MakeConstSpan(reinterpret_cast<const float*>(view.data.data()),
-                                        view.data.size() / sizeof(float));
-  weights.canary.resize((text.size() - sizeof(words)) / sizeof(float));
-  if (!weights.canary.empty()) {
-    std::memcpy(weights.canary.data(), text.data() + sizeof(words), text.size() - sizeof(words));
-  }
-  weights.slot = std::move(view);
-  return weights;
+  const bool type = shape.dtype == Dtype::kFloat32 ||
+                    (shape.dtype == Dtype::kBFloat16 && shape.transport != TransportKind::kHost);
+  return type && shape.slots >= 2 && shape.slot_elements >= 1 &&
+         shape.slot_elements <= kMaxSlotElements && CheckTensorRingShape(ToTensorRing(shape)).ok();
 }
 
 }  // namespace
@@ -78,9 +45,10 @@ int64_t WeightRingBytes(const WeightRingShape& shape) {
   return TensorRingBytes(ToTensorRing(shape));
 }
 
-absl::StatusOr<WeightRingWriter> WeightRingWriter::Open(Segment segment,
-                                                        const WeightRingShape& shape,
-                                                        uint64_t epoch) {
+absl::StatusOr<WeightRingWriter> WeightRingWriter::Open(
+    Segment segment, const WeightRingShape& shape, uint64_t epoch,
+    std::unique_ptr<ProducerTransport> transport) {
+  if (transport == nullptr) transport = HostProducerTransport();
   if (!IsValid(shape)) {
     return absl::InvalidArgumentError(absl::StrCat("weight ring of ", shape.slots, " slots of ",
                                                    shape.slot_elements, " elements; expected 2 to ",
@@ -90,20 +58,27 @@ absl::StatusOr<WeightRingWriter> WeightRingWriter::Open(Segment segment,
   options.epoch = epoch;
   options.when_busy = BusyPolicy::kRevoke;
   absl::StatusOr<std::unique_ptr<TensorRingProducer>> ring = TensorRingProducer::Open(
-      std::move(segment), ToTensorRing(shape), options, HostProducerTransport());
+      std::move(segment), ToTensorRing(shape), options, std::move(transport));
   if (!ring.ok()) return WithContext(ring.status(), "weight ring");
   return WeightRingWriter(*std::move(ring), shape);
 }
 
 absl::StatusOr<absl::Span<float>> WeightRingWriter::Begin(int64_t version) {
+  RETORT_CHECK(shape_.transport == TransportKind::kHost) << "the ring is not in host memory";
+  RETORT_ASSIGN_OR_RETURN(std::byte* const slot, BeginBytes(version, /*stream=*/nullptr));
+  return absl::MakeSpan(reinterpret_cast<float*>(slot), static_cast<size_t>(shape_.slot_elements));
+}
+
+absl::StatusOr<std::byte*> WeightRingWriter::BeginBytes(int64_t version, gpu::Stream stream) {
   open_.reset();
   open_version_ = -1;
-  absl::StatusOr<SlotWrite> write = ring_->Begin(version, /*stream=*/nullptr, kOlderWriterWait);
+  const bool host = shape_.transport == TransportKind::kHost;
+  absl::StatusOr<SlotWrite> write =
+      ring_->Begin(version, stream, host ? kOlderWriterWait : kLeaseWait);
   if (!write.ok()) return WithContext(write.status(), absl::StrCat("weight version ", version));
   open_ = std::make_unique<SlotWrite>(*std::move(write));
   open_version_ = version;
-  return absl::MakeSpan(reinterpret_cast<float*>(open_->data()),
-                        static_cast<size_t>(shape_.slot_elements));
+  return open_->data();
 }
 
 absl::Status WeightRingWriter::Commit(int64_t version, const Digest& digest,
@@ -117,8 +92,9 @@ absl::Status WeightRingWriter::Commit(int64_t version, const Digest& digest,
         absl::StrCat("canary of ", canary.size(), " floats; at most ", kMaxCanaryFloats));
   }
   RETORT_RETURN_IF_ERROR(WithContext(
-      open_->Commit(MakeTensorHeader(/*step=*/version, /*sequence=*/version, Dtype::kFloat32,
-                                     {shape_.slot_elements}, Annotate(digest, canary))),
+      open_->Commit(MakeTensorHeader(/*step=*/version, /*sequence=*/version, shape_.dtype,
+                                     {shape_.slot_elements},
+                                     EncodeWeightLabel({digest, {canary.begin(), canary.end()}}))),
       absl::StrCat("weight version ", version)));
   open_.reset();
   open_version_ = -1;
@@ -145,12 +121,15 @@ absl::StatusOr<WeightView> WeightRingReader::Acquire(const AcquireRequest& reque
                                                    .timeout = request.timeout,
                                                    .await_successor = true});
   if (!view.ok()) return WithContext(view.status(), "weight ring");
-  RETORT_ASSIGN_OR_RETURN(WeightView weights, ToWeights(*std::move(view)));
-  if (weights.digest != request.digest) {
-    return absl::DataLossError(absl::StrCat("weight version ", request.version,
-                                            " in the ring has digest ", weights.digest.ToHex(),
-                                            ", expected ", request.digest.ToHex()));
-  }
+  RETORT_ASSIGN_OR_RETURN(WeightLabel label, ReadWeightLabel(view->header, request.digest));
+  WeightView weights;
+  weights.version = view->header.sequence;
+  weights.epoch = view->header.epoch;
+  weights.digest = label.digest;
+  weights.weights = absl::MakeConstSpan(reinterpret_cast<const float*>(view->data.data()),
+                                        view->data.size() / sizeof(float));
+  weights.canary = std::move(label.canary);
+  weights.slot = *std::move(view);
   return weights;
 }
 

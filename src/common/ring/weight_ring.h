@@ -1,14 +1,15 @@
 // The last versions of the policy's weights in one shared segment: one writer (learner rank 0),
 // many readers (rollout workers, scorers) that use the weights in place.
 //
-// It is a tensor ring (tensor_ring.h) of the host transport whose readers are observers: version v
-// is tensor number v, its digest and canary are the annotation. Nothing stops the writer from
-// reusing a slot, least of all a stopped reader: the ring has lag + 2 slots, so a version that an
-// uncommitted step needs is never overwritten, and a reader that wants proof asks StillHolds after
-// its work.
+// It is a tensor ring (tensor_ring.h): version v is tensor number v, its digest and canary are the
+// annotation. Nothing stops the writer from reusing a slot, least of all a stopped reader: the ring
+// has lag + 2 slots, so a version that an uncommitted step needs is never overwritten, and a reader
+// that wants proof asks StillHolds after its work.
 //
-// The contents survive a writer's death. A writer of a newer epoch takes over; one of an older
-// epoch is refused.
+// In host memory its readers are observers, and the contents survive a writer's death. On a GPU
+// (device_weight_reader.h) they lease the slot that they read, which the writer revokes when it
+// needs it, and the contents end with the writer. A writer of a newer epoch takes over; one of an
+// older epoch is refused.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +25,17 @@
 #include "common/ring/segment.h"
 #include "common/ring/tensor_ring.h"
 #include "common/ring/tensor_ring_observer.h"
+#include "common/ring/weight_label.h"
 
 namespace retort::ring {
 
-inline constexpr int kMaxCanaryFloats = 64;
-
 struct WeightRingShape {
-  int slots = 2;              // lag + 2, 2 .. 1024.
-  int64_t slot_elements = 0;  // fp32 elements of the published range, >= 1.
+  int slots = 2;                  // lag + 2, 2 .. 1024.
+  int64_t slot_elements = 0;      // Elements of the published range, >= 1.
+  Dtype dtype = Dtype::kFloat32;  // Or bf16, on a GPU.
+  TransportKind transport = TransportKind::kHost;
+
+  bool operator==(const WeightRingShape&) const = default;
 };
 
 // Size of the segment to open for a ring. The shape must be valid (CHECK).
@@ -44,15 +48,21 @@ class WeightRingWriter {
   WeightRingWriter& operator=(WeightRingWriter&&) = delete;
 
   // Formats a new segment; keeps the contents of one that has this shape. `segment` is mapped
-  // read-write. Errors: INVALID_ARGUMENT bad shape, or the segment is not of
-  // WeightRingBytes(shape); FAILED_PRECONDITION it holds a ring of another shape or format; ABORTED
-  // a newer epoch owns it, or a living process of the same one.
-  static absl::StatusOr<WeightRingWriter> Open(Segment segment, const WeightRingShape& shape,
-                                               uint64_t epoch);
+  // read-write. `transport` is of the shape's kind; null: the host's. Errors: INVALID_ARGUMENT bad
+  // shape, or the segment is not of WeightRingBytes(shape); FAILED_PRECONDITION it holds a ring of
+  // another shape or format; ABORTED a newer epoch owns it, or a living process of the same one.
+  static absl::StatusOr<WeightRingWriter> Open(
+      Segment segment, const WeightRingShape& shape, uint64_t epoch,
+      std::unique_ptr<ProducerTransport> transport = nullptr);
 
-  // Where to write version `version` (>= 0): [slot_elements] fp32, 64-byte aligned, contents of an
-  // older version. The slot holds nothing until Commit. Errors: ABORTED a newer epoch took over;
-  // DEADLINE_EXCEEDED a process of an older epoch lives and was writing this slot.
+  const WeightRingShape& shape() const { return shape_; }
+
+  // Where to write version `version` (>= 0): [slot_elements] of the ring's dtype, 64-byte aligned,
+  // contents of an older version; on a GPU, in the order of `stream`. The slot holds nothing until
+  // Commit. Errors: ABORTED a newer epoch took over; DEADLINE_EXCEEDED a process of an older epoch
+  // lives and was writing this slot.
+  absl::StatusOr<std::byte*> BeginBytes(int64_t version, gpu::Stream stream);
+  // The same in host memory.
   absl::StatusOr<absl::Span<float>> Begin(int64_t version);
 
   // Publishes what Begin(version) pointed at and wakes waiting readers. The digest is over the
@@ -70,7 +80,7 @@ class WeightRingWriter {
   std::unique_ptr<SlotWrite> open_;  // After ring_, which outlives it.
 };
 
-// A version in place. Valid while the reader lives and StillHolds(version) is true.
+// A version in place, in host memory. Valid while the reader lives and StillHolds(version) is true.
 struct WeightView {
   int64_t version = -1;
   uint64_t epoch = 0;  // Of the writer that published it.

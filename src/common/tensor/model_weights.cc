@@ -199,6 +199,7 @@ absl::Status ReadPieces(const std::vector<Piece>& pieces, Out* arena) {
 }
 
 absl::Status ReadParts(const layout::ResolvedWeights& resolved, ParameterArena* arena) {
+  RETORT_CHECK(arena->device().is_cpu()) << "weights are read into an arena on the CPU";
   const std::vector<Piece> pieces = PiecesOf(resolved);
   if (arena->type() == at::kFloat) return ReadPieces(pieces, arena->data());
   return ReadPieces(pieces, arena->flat().data_ptr<c10::BFloat16>());

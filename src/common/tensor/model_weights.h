@@ -13,7 +13,8 @@ namespace retort::tensor {
 // Reads the weights of `folder` straight into `arena`: fp32, bf16 and fp16, widened or, in an arena
 // of bf16, rounded to the nearest (what the file has as bf16 stays as it is). What must and
 // may be there: layout::ResolveWeights; besides, every value must be finite. A value head that the
-// files lack stays as it is. Errors: NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS: one line naming file
+// files lack stays as it is. The arena lies on the CPU, for any other device ParameterArena::CopyTo
+// comes next. Errors: NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS: one line naming file
 // and tensor. The arena's contents are then unspecified.
 absl::Status LoadModelWeights(const std::string& folder, ParameterArena* arena);
 

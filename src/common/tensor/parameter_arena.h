@@ -1,7 +1,7 @@
 // All parameters of a model in one flat buffer over a ParameterLayout, on any device. Gradients and
 // optimizer state are arenas too. The only owner of parameters: models hold views. Elements are
 // fp32, or bf16 for a model that is only run or has masters: everything that trains, publishes or
-// writes files wants fp32. Files are read into and written from an arena on the CPU.
+// writes files wants fp32. Files are read into an arena on the CPU.
 #pragma once
 
 #include <memory>

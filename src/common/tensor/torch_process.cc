@@ -61,6 +61,7 @@ absl::Status StatusOfException(const std::exception& error) {
   }
   message = message.substr(0, message.find('\n'));
   const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+                      dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
                       absl::StrContains(message, "not enough memory") ||
                       absl::StrContains(message, "can't allocate memory");
   if (memory) return absl::ResourceExhaustedError(absl::StrCat("out of memory: ", message));

@@ -38,7 +38,7 @@ absl::StatusOr<at::Tensor> Narrowed(const std::string& path, const OutgoingTenso
     RETORT_CHECK(wide.sizes().vec() == tensor.shape) << tensor.name;
     const at::Tensor stored = wide.to(type).contiguous();
     if (!at::isfinite(stored).all().item<bool>()) return NotFinite(path, tensor);
-    return stored;
+    return stored.cpu();
   });
 }
 

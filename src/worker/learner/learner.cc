@@ -63,7 +63,8 @@ absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::st
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
     const LearnerJob* job, std::shared_ptr<collective::Collective> group,
-    std::optional<ring::Segment> ring, uint64_t epoch, const std::string& checkpoint) {
+    std::optional<ring::Segment> ring, const tensor::GpuDevice* gpu, uint64_t epoch,
+    const std::string& checkpoint) {
   auto learner = std::unique_ptr<Learner>(new Learner);
   learner->job_ = job;
   learner->group_ = std::move(group);
@@ -74,9 +75,8 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
   learner->buckets_ =
       std::make_unique<GradientBuckets>(learner->model_.get(), learner->group_.get());
   if (ring.has_value()) {
-    RETORT_ASSIGN_OR_RETURN(
-        learner->publisher_,
-        Publisher::Open(*std::move(ring), job->model, job->spec.algorithm().lag(), epoch));
+    RETORT_ASSIGN_OR_RETURN(learner->publisher_, Publisher::Open(*std::move(ring), job->model,
+                                                                 job->ring_shape(), epoch, gpu));
   }
   TrainingContext& context = learner->context_;
   context.spec = &job->spec;
@@ -121,19 +121,15 @@ absl::Status Learner::PublishOlder(const checkpoint::FoundCheckpoint& found) {
   for (const checkpoint::VersionRecord& record : found.manifest.versions) {
     RETORT_RETURN_IF_ERROR(checkpoint::LoadWeightVersion(found, record.version, weights));
     RETORT_RETURN_IF_ERROR(
-        publisher_
-            ->Publish(record.version,
-                      {weights.data_ptr<float>(), static_cast<size_t>(weights.numel())},
-                      record.weight_digest)
-            .status());
+        publisher_->Publish(record.version, weights, record.weight_digest).status());
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<Digest> Learner::Publish(int64_t version) {
-  const absl::Span<const float> weights = model_->parameters.PublishedSpan();
-  if (publisher_ == nullptr) return DigestOfWeights(weights);
-  return publisher_->Publish(version, weights);
+  const at::Tensor weights = model_->Published();
+  if (publisher_ != nullptr) return publisher_->Publish(version, weights);
+  return tensor::CatchTorch([&] { return DigestOfWeights(weights); });
 }
 
 std::vector<v1::PublishedVersion> Learner::published() const {

@@ -23,6 +23,7 @@
 #include "worker/weight_sync/policy_model.h"
 #include "worker/weight_sync/policy_source.h"
 #include "worker/weight_sync/publisher.h"
+#include "worker/weight_sync/weight_segment.h"
 
 namespace retort::worker {
 
@@ -34,6 +35,9 @@ struct LearnerJob {
   PolicyModel model{policy.config};    // With LoRA: it holds the base. Says on which device.
   std::optional<data::Dataset> train;  // SFT only.
 
+  ring::WeightRingShape ring_shape() const {
+    return WeightRingShapeOf(model, spec.algorithm().lag(), WeightTransportOf(spec));
+  }
   bool reinforcement() const { return spec.algorithm().type() == v1::ALGORITHM_TYPE_PPO; }
 };
 
@@ -58,12 +62,14 @@ struct StepInput {
 // Not thread-safe. Valid for one group: a new FormGroup makes a new one.
 class Learner {
  public:
-  // `ring`: rank 0's mapping of the weight ring, if any role maps it. Restores
+  // `ring`: rank 0's mapping of the weight ring, if any role maps it; `gpu`: this rank's, if it has
+  // one. Restores
   // RUN/checkpoints/`checkpoint`, or the first weights if it is empty, and publishes the versions
   // that open steps need. INVALID_ARGUMENT if `checkpoint` is no committed checkpoint's name.
   static absl::StatusOr<std::unique_ptr<Learner>> Start(
       const LearnerJob* job, std::shared_ptr<collective::Collective> group,
-      std::optional<ring::Segment> ring, uint64_t epoch, const std::string& checkpoint);
+      std::optional<ring::Segment> ring, const tensor::GpuDevice* gpu, uint64_t epoch,
+      const std::string& checkpoint);
 
   // FAILED_PRECONDITION if `step` is not the next one. Other errors leave the learner unusable
   // until a new group.

@@ -141,13 +141,11 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   const bool publishes = command.rank() == 0 && UsesWeightRing(job_.spec);
   std::optional<ring::Segment> ring;
   if (publishes) {
-    RETORT_ASSIGN_OR_RETURN(
-        ring, OpenWeightSegment(broker, job_id,
-                                WeightRingShapeOf(job_.model, job_.spec.algorithm().lag()),
-                                ring::Access::kReadWrite, kSegmentDeadline));
+    RETORT_ASSIGN_OR_RETURN(ring, OpenWeightSegment(broker, job_id, job_.ring_shape(),
+                                                    ring::Access::kReadWrite, kSegmentDeadline));
   }
-  RETORT_ASSIGN_OR_RETURN(learner_, Learner::Start(&job_, group, std::move(ring), command.epoch(),
-                                                   command.checkpoint()));
+  RETORT_ASSIGN_OR_RETURN(learner_, Learner::Start(&job_, group, std::move(ring), options_.gpu,
+                                                   command.epoch(), command.checkpoint()));
   if (publishes) RETORT_RETURN_IF_ERROR(ServeOtherHosts(broker));
   LogInfo("group formed epoch={} generation={} rank={} world_size={} step={} weights={}",
           command.epoch(), command.generation(), command.rank(), command.world_size(),
@@ -184,13 +182,17 @@ GroupPlace LearnerRole::GroupPlaceOver(const ring::BrokerAddress& broker) {
 
 // A mapping of its own: what is being sent goes on when this group's learner is gone.
 absl::Status LearnerRole::ServeOtherHosts(const ring::BrokerAddress& broker) {
+  const ring::WeightRingShape shape = job_.ring_shape();
+  const bool host = shape.transport == ring::TransportKind::kHost;
   RETORT_ASSIGN_OR_RETURN(
       ring::Segment segment,
-      OpenWeightSegment(broker, session_.welcome().job_id(),
-                        WeightRingShapeOf(job_.model, job_.spec.algorithm().lag()),
-                        ring::Access::kReadOnly, kSegmentDeadline));
-  RETORT_ASSIGN_OR_RETURN(rpc::ArtifactLookup lookup,
-                          ServeWeights(std::move(segment), kSegmentDeadline));
+      OpenWeightSegment(broker, session_.welcome().job_id(), shape,
+                        host ? ring::Access::kReadOnly : ring::Access::kReadWrite,
+                        kSegmentDeadline));
+  RETORT_ASSIGN_OR_RETURN(
+      rpc::ArtifactLookup lookup,
+      host ? ServeWeights(std::move(segment), kSegmentDeadline)
+           : ServeGpuWeights(std::move(segment), shape, *options_.gpu, kSegmentDeadline));
   session_.ServeAlso(std::string(kWeightArtifactPrefix), std::move(lookup));
   return absl::OkStatus();
 }

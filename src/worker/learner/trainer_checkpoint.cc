@@ -59,9 +59,8 @@ absl::StatusOr<std::vector<checkpoint::VersionRecord>> WriteVersions(
     const checkpoint::CheckpointTarget& target, const CheckpointContents& contents) {
   std::vector<checkpoint::VersionRecord> records;
   for (const Publisher::Held& held : contents.versions) {
-    const at::Tensor weights =
-        at::from_blob(const_cast<float*>(held.weights.data()),
-                      {static_cast<int64_t>(held.weights.size())}, at::kFloat);
+    RETORT_ASSIGN_OR_RETURN(const at::Tensor weights,
+                            tensor::CatchTorch([&] { return held.weights.cpu().to(at::kFloat); }));
     RETORT_ASSIGN_OR_RETURN(
         checkpoint::VersionRecord record,
         checkpoint::WriteWeightVersion(target, held.version, held.digest, weights));
@@ -154,8 +153,8 @@ absl::StatusOr<checkpoint::FoundCheckpoint> RestoreCheckpoint(const std::string&
     RETORT_RETURN_IF_ERROR(checkpoint::LoadRange(
         found, {0, layout.total_elements},
         {host.parameters.flat(), host.exp_avg.flat(), host.exp_avg_sq.flat()}));
-    digest = DigestOfWeights(host.parameters.PublishedSpan());
     model->SetState(host);
+    digest = DigestOfWeights(model->Published());
     return absl::OkStatus();
   }));
   if (digest != manifest.state.weight_digest) {

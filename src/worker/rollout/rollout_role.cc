@@ -36,9 +36,9 @@ int SampleTextsOf(const v1::JobSpec& spec, const v1::BundleId& bundle) {
 
 class RolloutRole {
  public:
-  RolloutRole(DriverSession& session, const std::string& token, const PolicyModel& policy,
+  RolloutRole(DriverSession& session, const RolloutOptions& options, const PolicyModel& policy,
               std::unique_ptr<BundleGenerator> generator)
-      : session_(session), token_(token), policy_(policy), generator_(std::move(generator)) {}
+      : session_(session), options_(options), policy_(policy), generator_(std::move(generator)) {}
 
   absl::Status Run();
 
@@ -57,7 +57,7 @@ class RolloutRole {
                                              const GeneratedBundle& bundle);
 
   DriverSession& session_;
-  const std::string token_;
+  const RolloutOptions options_;
   const PolicyModel policy_;
   const std::unique_ptr<BundleGenerator> generator_;
   std::unique_ptr<Installer> ring_;  // On the publisher's host; opened in ring_epoch_.
@@ -133,13 +133,23 @@ absl::Status RolloutRole::Fetch(const std::string& address, const std::string& i
 }
 
 absl::Status RolloutRole::OpenRing(absl::Duration timeout) {
-  const int lag = session_.welcome().spec().algorithm().lag();
-  RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker, BrokerOf(session_.welcome(), token_));
+  const v1::JobSpec& spec = session_.welcome().spec();
+  const int lag = spec.algorithm().lag();
+  const ring::WeightRingShape shape = WeightRingShapeOf(policy_, lag, WeightTransportOf(spec));
+  const bool host = shape.transport == ring::TransportKind::kHost;
+  RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker,
+                          BrokerOf(session_.welcome(), options_.token));
   RETORT_ASSIGN_OR_RETURN(
       ring::Segment segment,
-      OpenWeightSegment(broker, session_.welcome().job_id(), WeightRingShapeOf(policy_, lag),
-                        ring::Access::kReadOnly, timeout));
-  RETORT_ASSIGN_OR_RETURN(ring_, Installer::Open(std::move(segment), policy_, lag, timeout));
+      OpenWeightSegment(broker, session_.welcome().job_id(), shape,
+                        host ? ring::Access::kReadOnly : ring::Access::kReadWrite, timeout));
+  // On one host a CPU computes what the other does; a CPU and a GPU round differently.
+  const bool same_kind = spec.cluster().learner().device() == spec.cluster().rollout().device();
+  RETORT_ASSIGN_OR_RETURN(
+      ring_, host ? Installer::Open(std::move(segment), policy_, lag, timeout,
+                                    same_kind ? CanaryRule::kBitwise : CanaryRule::kWithinTolerance)
+                  : Installer::OnGpu(std::move(segment), policy_, shape, *options_.gpu, timeout));
+  LogInfo("weight ring opened transport={}", host ? "host memory" : "GPU memory (CUDA IPC)");
   return absl::OkStatus();
 }
 
@@ -237,14 +247,15 @@ absl::StatusOr<v1::WorkerMessage> RolloutRole::ReportOf(const v1::RolloutLease& 
 
 }  // namespace
 
-absl::Status RunRollout(DriverSession& session, const std::string& token) {
+absl::Status RunRollout(DriverSession& session, const RolloutOptions& options) {
   const v1::JobSpec& spec = session.welcome().spec();
   RETORT_ASSIGN_OR_RETURN(const PolicyText policy, LoadPolicyText(spec));
   RETORT_ASSIGN_OR_RETURN(std::unique_ptr<BundleGenerator> generator,
                           BundleGenerator::Make(spec, &policy));
-  RETORT_ASSIGN_OR_RETURN(const PolicyModel model,
-                          LoadPolicyModel(spec, policy.config, /*value_head=*/false));
-  return RolloutRole(session, token, model, std::move(generator)).Run();
+  RETORT_ASSIGN_OR_RETURN(
+      const PolicyModel model,
+      LoadPolicyModel(spec, policy.config, /*value_head=*/false, PlaceOf(spec, options.gpu)));
+  return RolloutRole(session, options, model, std::move(generator)).Run();
 }
 
 }  // namespace retort::worker

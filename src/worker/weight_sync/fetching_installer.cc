@@ -13,6 +13,7 @@
 #include "common/ring/weight_ring.h"
 #include "common/tensor/parameter_arena.h"
 #include "worker/weight_sync/canary.h"
+#include "worker/weight_sync/installed_copy.h"
 #include "worker/weight_sync/installer.h"
 #include "worker/weight_sync/publisher.h"
 #include "worker/weight_sync/weight_artifact.h"
@@ -79,12 +80,9 @@ bool MayCome(const absl::Status& status) {
 
 class FetchingInstaller : public Installer {
  public:
-  FetchingInstaller(const PolicyModel& policy, const tensor::ParameterArena& arena,
-                    WeightFetcher fetch)
-      : arena_(arena),
-        weights_(arena.data(), static_cast<size_t>(arena.layout().published_elements)),
-        model_(policy.Bind(arena)),
-        fetch_(std::move(fetch)) {}
+  // `staging`: where weights come in that are not fetched in place.
+  FetchingInstaller(InstalledCopy copy, std::vector<float> staging, WeightFetcher fetch)
+      : copy_(std::move(copy)), staging_(std::move(staging)), fetch_(std::move(fetch)) {}
 
   absl::StatusOr<InstalledVersion> Install(const VersionRequest& request) override;
 
@@ -102,9 +100,8 @@ class FetchingInstaller : public Installer {
   // The digest of what came.
   absl::StatusOr<Digest> FetchOnce(const VersionRequest& request, absl::Duration patience);
 
-  const tensor::ParameterArena arena_;
-  const absl::Span<float> weights_;  // The whole arena: it has no value head.
-  const model::Model model_;
+  InstalledCopy copy_;
+  std::vector<float> staging_;
   const WeightFetcher fetch_;
   std::optional<Installed> installed_;
 };
@@ -112,19 +109,22 @@ class FetchingInstaller : public Installer {
 absl::StatusOr<Digest> FetchingInstaller::FetchOnce(const VersionRequest& request,
                                                     absl::Duration patience) {
   const absl::Duration start = Clock::Real()->Now();
-  const int64_t bytes = static_cast<int64_t>(weights_.size()) * kFloatBytes;
+  const absl::Span<float> weights =
+      staging_.empty() ? copy_.fill_in_place() : absl::MakeSpan(staging_);
+  const int64_t bytes = static_cast<int64_t>(weights.size()) * kFloatBytes;
   const absl::Duration deadline =
       std::min(kLongestFetch, patience + absl::Seconds(bytes / kSlowestFetch + 1));
-  WeightSink sink(weights_);
+  WeightSink sink(weights);
   RETORT_RETURN_IF_ERROR(
       fetch_(request.holder, WeightArtifactId(request.version, request.min_epoch, request.digest),
              deadline, sink.AsSink()));
-  const Digest got = DigestOfWeights(weights_);
+  const Digest got = DigestOfWeights(absl::Span<const float>(weights));
   if (got != request.digest) {
     return absl::DataLossError(absl::StrCat("the weights from ", request.holder, " hash to ",
                                             got.ToHex(), ", expected ", request.digest.ToHex()));
   }
-  RETORT_ASSIGN_OR_RETURN(const std::vector<float> canary, model::Canary(model_));
+  RETORT_RETURN_IF_ERROR(copy_.Fill(weights));
+  RETORT_ASSIGN_OR_RETURN(const std::vector<float> canary, model::Canary(copy_.model()));
   RETORT_RETURN_IF_ERROR(CompareCanaries(sink.canary(), canary, CanaryRule::kWithinTolerance));
   LogInfo("weights fetched version={} from={} bytes={} seconds={}", request.version, request.holder,
           bytes, absl::ToDoubleSeconds(Clock::Real()->Now() - start));
@@ -136,7 +136,7 @@ absl::StatusOr<InstalledVersion> FetchingInstaller::Install(const VersionRequest
   // nothing.
   if (installed_.has_value() && installed_->version == request.version &&
       installed_->digest == request.digest) {
-    return InstalledVersion{&model_, installed_->digest, absl::ZeroDuration()};
+    return InstalledVersion{&copy_.model(), installed_->digest, absl::ZeroDuration()};
   }
   installed_.reset();
   const absl::Duration end = Clock::Real()->Now() + request.timeout;
@@ -146,7 +146,7 @@ absl::StatusOr<InstalledVersion> FetchingInstaller::Install(const VersionRequest
         FetchOnce(request, std::max(end - start, absl::ZeroDuration()));
     if (fetched.ok()) {
       installed_ = Installed{request.version, *fetched};
-      return InstalledVersion{&model_, *fetched, Clock::Real()->Now() - start};
+      return InstalledVersion{&copy_.model(), *fetched, Clock::Real()->Now() - start};
     }
     const std::string what = absl::StrCat("policy version ", request.version);
     if (!MayCome(fetched.status())) return WithContext(fetched.status(), what);
@@ -164,10 +164,12 @@ absl::StatusOr<InstalledVersion> FetchingInstaller::Install(const VersionRequest
 
 absl::StatusOr<std::unique_ptr<Installer>> Installer::Fetching(const PolicyModel& policy,
                                                                WeightFetcher fetch) {
-  RETORT_ASSIGN_OR_RETURN(
-      const tensor::ParameterArena arena,
-      tensor::ParameterArena::Allocate(policy.TrainedLayout(/*value_head=*/false)));
-  return std::make_unique<FetchingInstaller>(policy, arena, std::move(fetch));
+  RETORT_ASSIGN_OR_RETURN(InstalledCopy copy, InstalledCopy::Make(policy));
+  const bool in_place = !copy.fill_in_place().empty();
+  const int64_t elements = policy.TrainedLayout(/*value_head=*/false).published_elements;
+  return std::make_unique<FetchingInstaller>(
+      std::move(copy), std::vector<float>(in_place ? 0 : static_cast<size_t>(elements)),
+      std::move(fetch));
 }
 
 }  // namespace retort::worker

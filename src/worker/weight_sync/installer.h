@@ -1,6 +1,7 @@
 // Gives a rollout worker the model of a policy version. On the publisher's host it lies in the
-// weight ring and switching versions copies nothing; elsewhere it is fetched into memory of the
-// worker.
+// weight ring and switching versions copies nothing, on the CPU and between GPUs alike; elsewhere,
+// or when the ring is in the host's memory and the worker computes on a GPU, it is copied into
+// memory of the worker.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,10 @@
 #include "common/base/digest.h"
 #include "common/model/model.h"
 #include "common/ring/segment.h"
+#include "common/ring/weight_ring.h"
 #include "common/rpc/artifact_bytes.h"
+#include "common/tensor/gpu_device.h"
+#include "worker/weight_sync/canary.h"
 #include "worker/weight_sync/policy_model.h"
 
 namespace retort::worker {
@@ -46,12 +50,23 @@ using WeightFetcher =
 // Not thread-safe.
 class Installer {
  public:
-  // For a worker on the publisher's host. `segment` is a mapping (read-only suffices) of the job's
-  // weight ring. Waits until a writer has formatted it. Errors: those of WeightRingReader::Open;
-  // FAILED_PRECONDITION its shape is not this model's.
+  // For a worker on the publisher's host whose ring is in host memory. `segment` is a mapping
+  // (read-only suffices) of the job's weight ring. Waits until a writer has formatted it. `rule`:
+  // how close the publisher's canary must come, bitwise only where it computes on the same kind of
+  // device. Errors: those of WeightRingReader::Open; FAILED_PRECONDITION its shape is not this
+  // model's.
   static absl::StatusOr<std::unique_ptr<Installer>> Open(ring::Segment segment,
                                                          const PolicyModel& policy, int lag,
-                                                         absl::Duration timeout);
+                                                         absl::Duration timeout,
+                                                         CanaryRule rule = CanaryRule::kBitwise);
+
+  // The same for a ring on a GPU, read by `gpu`, which outlives it. `segment` is mapped read-write.
+  // Errors: those of DeviceWeightReader::Open.
+  static absl::StatusOr<std::unique_ptr<Installer>> OnGpu(ring::Segment segment,
+                                                          const PolicyModel& policy,
+                                                          const ring::WeightRingShape& shape,
+                                                          const tensor::GpuDevice& gpu,
+                                                          absl::Duration timeout);
 
   // For a worker on another host. Keeps one version, in memory of its own: nothing reads the old
   // one while the next comes in. RESOURCE_EXHAUSTED no memory for it.
@@ -59,8 +74,8 @@ class Installer {
                                                              WeightFetcher fetch);
   virtual ~Installer() = default;
 
-  // Binds the version's model and runs the canary on it: bitwise in the ring, within
-  // kCanaryTolerance after a fetch, where the kernels may be another CPU's.
+  // Binds the version's model and runs the canary on it: in the ring by its rule, within
+  // kCanaryTolerance after a fetch, where the kernels may be another machine's.
   // Errors: DATA_LOSS digest, size or canary differ, with both values: the job must stop;
   // DEADLINE_EXCEEDED the version was not there in time, says what was there instead, or its
   // transfer was too slow. In the ring: those of WeightRingReader::Acquire. Fetching: the

@@ -16,23 +16,6 @@
 namespace retort::worker {
 namespace {
 
-absl::StatusOr<ring::AcquireRequest> ParseId(const std::string& id) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(id, '-');
-  ring::AcquireRequest request;
-  if (parts.size() == 4 && absl::StrCat(parts[0], "-") == kWeightArtifactPrefix) {
-    absl::string_view version = parts[1], epoch = parts[2];
-    const absl::StatusOr<Digest> digest = Digest::FromHex(parts[3]);
-    if (absl::ConsumePrefix(&version, "v") && absl::SimpleAtoi(version, &request.version) &&
-        absl::ConsumePrefix(&epoch, "e") && absl::SimpleAtoi(epoch, &request.min_epoch) &&
-        digest.ok()) {
-      request.digest = *digest;
-      return request;
-    }
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", id, "\" names no policy version; expected weights-vN-eN-DIGEST"));
-}
-
 // The part of `from` that lies in [offset, offset + out) when `from` begins at `begin`.
 template <typename T>
 void CopyOverlap(absl::Span<const T> from, int64_t begin, int64_t offset, absl::Span<char> out) {
@@ -67,12 +50,29 @@ std::string WeightArtifactId(int64_t version, uint64_t min_epoch, const Digest& 
   return absl::StrCat(kWeightArtifactPrefix, "v", version, "-e", min_epoch, "-", digest.ToHex());
 }
 
+absl::StatusOr<ring::AcquireRequest> ParseWeightArtifactId(const std::string& id) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(id, '-');
+  ring::AcquireRequest request;
+  if (parts.size() == 4 && absl::StrCat(parts[0], "-") == kWeightArtifactPrefix) {
+    absl::string_view version = parts[1], epoch = parts[2];
+    const absl::StatusOr<Digest> digest = Digest::FromHex(parts[3]);
+    if (absl::ConsumePrefix(&version, "v") && absl::SimpleAtoi(version, &request.version) &&
+        absl::ConsumePrefix(&epoch, "e") && absl::SimpleAtoi(epoch, &request.min_epoch) &&
+        digest.ok()) {
+      request.digest = *digest;
+      return request;
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", id, "\" names no policy version; expected weights-vN-eN-DIGEST"));
+}
+
 absl::StatusOr<rpc::ArtifactLookup> ServeWeights(ring::Segment segment, absl::Duration timeout) {
   RETORT_ASSIGN_OR_RETURN(ring::WeightRingReader opened,
                           ring::WeightRingReader::Open(std::move(segment), timeout));
   const auto reader = std::make_shared<const ring::WeightRingReader>(std::move(opened));
   return [reader](const std::string& id) -> absl::StatusOr<rpc::ServedArtifact> {
-    RETORT_ASSIGN_OR_RETURN(const ring::AcquireRequest request, ParseId(id));
+    RETORT_ASSIGN_OR_RETURN(const ring::AcquireRequest request, ParseWeightArtifactId(id));
     absl::StatusOr<ring::WeightView> view = reader->Acquire(request);
     if (absl::IsDeadlineExceeded(view.status()))
       return absl::NotFoundError(view.status().message());

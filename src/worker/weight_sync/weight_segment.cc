@@ -4,9 +4,21 @@
 
 namespace retort::worker {
 
-ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag) {
+ring::TransportKind WeightTransportOf(const v1::JobSpec& spec) {
+  const v1::ClusterSpec& cluster = spec.cluster();
+  const bool on_gpus = cluster.learner().device() == v1::DEVICE_CUDA &&
+                       cluster.rollout().device() == v1::DEVICE_CUDA;
+  return on_gpus ? ring::TransportKind::kDeviceIpc : ring::TransportKind::kHost;
+}
+
+ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag,
+                                        ring::TransportKind transport) {
+  const bool half =
+      transport == ring::TransportKind::kDeviceIpc && policy.published_type() == at::kBFloat16;
   return {.slots = lag + 2,
-          .slot_elements = policy.TrainedLayout(/*value_head=*/false).published_elements};
+          .slot_elements = policy.TrainedLayout(/*value_head=*/false).published_elements,
+          .dtype = half ? ring::Dtype::kBFloat16 : ring::Dtype::kFloat32,
+          .transport = transport};
 }
 
 absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token) {

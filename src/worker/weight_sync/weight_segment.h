@@ -14,9 +14,15 @@
 
 namespace retort::worker {
 
+// Where the ring lies: on the learner's GPU if rollout workers compute on GPUs too, so that they
+// read what the optimizer wrote; else in the host's memory. The job's choice, never what happens to
+// work.
+ring::TransportKind WeightTransportOf(const v1::JobSpec& spec);
+
 // lag + 2 versions of the published range (with LoRA: the adapter), so that any uncommitted step
-// can be rolled out again.
-ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag);
+// can be rolled out again. In host memory they are fp32, on a GPU of policy.published_type().
+ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag,
+                                        ring::TransportKind transport = ring::TransportKind::kHost);
 
 // Where this host's segments are asked for. INVALID_ARGUMENT if the driver named no broker.
 absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token);

@@ -32,6 +32,7 @@ const Case kCases[] = {
     {"grouped, ragged", {6, 2, 16}, {5, 1, 17, 3}},
     {"empty segment", {2, 2, 8}, {3, 0, 2}},
     {"several chunks", {2, 1, 8}, {1100, 40}},
+    {"batches of like lengths", {4, 2, 8}, {100, 70, 110, 75, 3, 90}},
     {"window", {4, 2, 16}, {5, 1, 17, 3}, With({.scale = 0.25f}, 4, 0, 16)},
     {"window of one", {2, 1, 8}, {7, 2}, With({.scale = 0.4f}, 1, 0, 8)},
     {"window over chunks", {1, 1, 8}, {1500}, With({.scale = 0.3f}, 200, 0, 8)},
@@ -113,7 +114,7 @@ TEST(PortableAttentionTest, Bf16_EveryRule_NearTheWidened) {
 }
 
 TEST(PortableAttentionTest, Repeated_EqualBits) {
-  const Problem problem(kCases[3]);
+  const Problem problem(kCases[4]);
   const Result a = Compute(problem.To(pretend::Device(), at::kFloat), problem.seed);
   const Result b = Compute(problem.To(pretend::Device(), at::kFloat), problem.seed);
   EXPECT_TRUE(at::equal(a.out, b.out) && at::equal(a.gradient, b.gradient));

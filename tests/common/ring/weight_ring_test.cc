@@ -1,14 +1,11 @@
 #include "common/ring/weight_ring.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <thread>
 #include <vector>
 
+#include "common/ring/ring_fixture.h"
 #include "common/ring/ring_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -19,26 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr absl::Duration kLong = absl::Seconds(30);
-constexpr absl::Duration kNow = absl::ZeroDuration();
 const WeightRingShape kShape{.slots = 3, .slot_elements = 1000};
-
-// A sealed memory that can be mapped many times, as the broker gives it.
-class Memory {
- public:
-  explicit Memory(int64_t bytes) : bytes_(bytes) {
-    fd_ = UniqueFd(memfd_create("weight_ring_test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    EXPECT_EQ(ftruncate(fd_.get(), bytes), 0);
-    EXPECT_EQ(fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK), 0);
-  }
-  Segment Map(Access access = Access::kReadWrite) const {
-    return *Segment::Map(UniqueFd(dup(fd_.get())), bytes_, access, "weight_ring_test");
-  }
-
- private:
-  int64_t bytes_;
-  UniqueFd fd_;
-};
 
 class WeightRingTest : public testing::Test {
  protected:
@@ -61,7 +39,7 @@ class WeightRingTest : public testing::Test {
     return {.version = version, .digest = digest, .min_epoch = min_epoch, .timeout = timeout};
   }
 
-  Memory memory_{WeightRingBytes(kShape)};
+  SealedMemory memory_{WeightRingBytes(kShape)};
 };
 
 TEST_F(WeightRingTest, Acquire_PublishedVersion_WeightsDigestAndCanary) {

@@ -1,5 +1,6 @@
 #include "common/tensor/torch_process.h"
 
+#include <cstdlib>
 #include <vector>
 
 #include "common/tensor/aten.h"
@@ -24,6 +25,10 @@ TEST(TorchProcessTest, Catch_OutOfMemory_ResourceExhausted) {
                 "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.");
   });
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status.ToString();
+  const absl::Status device = CatchTorch([] {
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate 2 GiB.");
+  });
+  EXPECT_EQ(device.code(), absl::StatusCode::kResourceExhausted) << device.ToString();
 }
 
 TEST(TorchProcessTest, Catch_BodyWithStatus_KeepsItsType) {
@@ -52,8 +57,18 @@ TEST(TorchProcessTest, ThreadCount_TwoThreads_ParallelForRunsOnBoth) {
   EXPECT_EQ(ran_on, (std::vector<int>{0, 1}));
 }
 
-TEST(TorchProcessTest, Configure_DeterministicWithoutFilling) {
+// Once only: LibTorch refuses a second count of inter-op threads.
+TEST(TorchProcessTest, Configure_DeterministicWithoutFillingInFullPrecision) {
+  at::Context& context = at::globalContext();
+  context.setAllowTF32CuBLAS(true);
+  context.setAllowTF32CuDNN(true);
   ConfigureTorchProcess(1);
+  EXPECT_FALSE(context.allowTF32CuBLAS());
+  EXPECT_FALSE(context.allowTF32CuDNN());
+  EXPECT_EQ(context.float32MatmulPrecision(), at::Float32MatmulPrecision::HIGHEST);
+  EXPECT_EQ(context.allowBF16ReductionCuBLAS(),
+            at::CuBLASReductionOption::DisallowReducedPrecisionAllowSplitK);
+  EXPECT_STREQ(std::getenv("CUBLAS_WORKSPACE_CONFIG"), ":4096:8");
   EXPECT_TRUE(at::globalContext().deterministicAlgorithms());
   EXPECT_FALSE(at::globalContext().deterministicFillUninitializedMemory());
   EXPECT_EQ(at::get_num_threads(), 1);

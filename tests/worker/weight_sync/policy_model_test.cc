@@ -234,7 +234,7 @@ class AdapterRingTest : public WeightRingFixture {
                             static_cast<uint64_t>(200 + version));
   }
   Digest PublishTrained(Publisher& publisher, int64_t version) {
-    const auto digest = publisher.Publish(version, Trained(version).PublishedSpan());
+    const auto digest = publisher.Publish(version, Trained(version).Published());
     EXPECT_TRUE(digest.ok()) << digest.status();
     return digest.value_or(Digest{});
   }

@@ -32,7 +32,8 @@ class WeightRingFixture : public testing::Test {
     return *ring::Segment::Map(UniqueFd(dup(fd_.get())), bytes_, access, "weight_ring_fixture");
   }
   std::unique_ptr<Publisher> MakePublisher(uint64_t epoch = 1) {
-    auto publisher = Publisher::Open(Map(ring::Access::kReadWrite), policy_, kLag, epoch);
+    auto publisher = Publisher::Open(Map(ring::Access::kReadWrite), policy_,
+                                     WeightRingShapeOf(policy_, kLag), epoch);
     EXPECT_TRUE(publisher.ok()) << publisher.status();
     return *std::move(publisher);
   }
@@ -41,7 +42,7 @@ class WeightRingFixture : public testing::Test {
     return tiny::RandomArena(config_, /*value_head=*/true, static_cast<uint64_t>(100 + version));
   }
   Digest Publish(Publisher& publisher, int64_t version) {
-    const auto digest = publisher.Publish(version, Weights(version).PublishedSpan());
+    const auto digest = publisher.Publish(version, Weights(version).Published());
     EXPECT_TRUE(digest.ok()) << digest.status();
     return digest.value_or(Digest{});
   }

@@ -63,9 +63,8 @@ TEST_F(WeightSyncTest, StillHolds_SlotOverwritten_Aborted) {
 TEST_F(WeightSyncTest, Install_WeightsDamagedInTheRing_BothValuesNamed) {
   const auto publisher = MakePublisher();
   const Digest digest = Publish(*publisher, 0);
-  const std::vector<Publisher::Held> held = publisher->held();
-  const_cast<float&>(held.front().weights[held.front().weights.size() / 2]) +=
-      0.5f;  // A stray write.
+  const at::Tensor weights = publisher->held().front().weights;
+  weights[weights.numel() / 2].add_(0.5f);  // A stray write.
   const auto installed = MakeInstaller()->Install(Request(0, digest));
   EXPECT_TRUE(absl::IsDataLoss(installed.status()));
   EXPECT_THAT(installed.status().ToString(), HasSubstr("policy version 0: canary log-prob "));
@@ -99,7 +98,7 @@ TEST_F(WeightSyncTest, Open_OtherModel_Refused) {
 
 TEST_F(WeightSyncTest, Publish_NotWhatWasSaved_DataLoss) {
   const auto publisher = MakePublisher();
-  const auto digest = publisher->Publish(0, Weights(0).PublishedSpan(), Digest{1, 2});
+  const auto digest = publisher->Publish(0, Weights(0).Published(), Digest{1, 2});
   EXPECT_TRUE(absl::IsDataLoss(digest.status()));
   EXPECT_TRUE(publisher->held().empty());
 }

@@ -1,0 +1,34 @@
+// Segments of a pack put side by side, padded to one length, so that a device attends in many at
+// once: launching kernels for each would cost more than short ones compute. Internal to
+// portable_attention.cc and tests.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/tensor/aten.h"
+
+namespace retort::model {
+
+// S segments of at most T rows. A segment's place p is slot p of its own T; behind its end come its
+// last row's again.
+struct SegmentBatch {
+  int64_t segments = 0;  // S
+  int64_t length = 0;    // T
+  at::Tensor padded;     // [S * T] int64: the row of the pack in each slot.
+  at::Tensor slots;      // [R] int64: slots that are no padding.
+  at::Tensor rows;       // [R] int64: the row in each of them.
+};
+
+struct SegmentLimits {
+  int64_t pairs = 0;      // Slots times T, of several segments.
+  int64_t length = 1024;  // T of several segments.
+};
+
+// Batches that hold every row of segments [offsets[s], offsets[s+1]) once; empty ones are left out.
+// Segments of like lengths come together: at most a quarter more slots than rows, or T <= 64.
+// Indices lie on `device`.
+std::vector<SegmentBatch> BatchSegments(const std::vector<int64_t>& offsets,
+                                        const SegmentLimits& limits, const at::Device& device);
+
+}  // namespace retort::model
