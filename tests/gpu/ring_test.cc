@@ -36,13 +36,16 @@ absl::Status Produce(const ring::BrokerAddress& broker, int epoch, int count) {
       const std::unique_ptr<ring::TensorRingProducer> ring,
       ring::TensorRingProducer::Open(std::move(segment), TestRing(), options,
                                      ring::DeviceProducerTransport(api, TestGpu()->info.index)));
+  RETORT_ASSIGN_OR_RETURN(void* const memory, api->Allocate(TestRing().slot_bytes));
+  const at::Tensor values =
+      at::from_blob(memory, {TestRingElements()},
+                    at::TensorOptions().dtype(at::kFloat).device(TestGpu()->device));
   for (int i = 0; i < count; ++i) {
-    const at::Tensor values = at::full({TestRingElements()}, static_cast<float>(epoch + i),
-                                       at::TensorOptions(at::kFloat).device(TestGpu()->device));
+    values.fill_(static_cast<float>(epoch + i));
     const absl::Time start = absl::Now();
     RETORT_RETURN_IF_ERROR(
         ring->Write(ring::MakeTensorHeader(0, i, ring::Dtype::kFloat32, {TestRingElements()}),
-                    values.const_data_ptr(), api->CurrentStream(), kLong));
+                    memory, api->CurrentStream(), kLong));
     std::printf("published 64 MiB in %.3f ms\n", absl::ToDoubleMilliseconds(absl::Now() - start));
   }
   std::printf("written\n");
@@ -80,11 +83,13 @@ class RingTest : public GpuTest {
   }
   // First and last element of a tensor, read in place.
   absl::StatusOr<std::pair<float, float>> Ends(ring::TensorRingConsumer& consumer, int64_t sequence,
-                                               uint64_t epoch) {
-    RETORT_ASSIGN_OR_RETURN(
-        ring::TensorLease lease,
-        consumer.Acquire({.sequence = sequence, .min_epoch = epoch, .timeout = kLong},
-                         api().CurrentStream()));
+                                               uint64_t epoch, bool await_successor = false) {
+    RETORT_ASSIGN_OR_RETURN(ring::TensorLease lease,
+                            consumer.Acquire({.sequence = sequence,
+                                              .min_epoch = epoch,
+                                              .timeout = kLong,
+                                              .await_successor = await_successor},
+                                             api().CurrentStream()));
     const at::Tensor tensor =
         at::from_blob(const_cast<std::byte*>(lease.data().data()), {TestRingElements()},
                       at::TensorOptions().dtype(at::kFloat).device(gpu().device));
@@ -111,8 +116,7 @@ TEST_F(RingTest, ProducerInAnotherProcess_ReadInPlace_KilledAndReplaced) {
   EXPECT_TRUE(absl::IsUnavailable(Ends(*consumer, 2, 1).status()));
 
   auto successor = StartProducer(/*epoch=*/5, /*count=*/1);
-  const auto consumer_of_successor = MakeConsumer();
-  const auto ends = Ends(*consumer_of_successor, 0, 5);
+  const auto ends = Ends(*consumer, 0, 5, /*await_successor=*/true);
   ASSERT_TRUE(ends.ok()) << ends.status();
   EXPECT_EQ(*ends, std::make_pair(5.0f, 5.0f));
   kill(successor->pid(), SIGKILL);

@@ -12,7 +12,8 @@ namespace {
 using RunTimeTest = GpuTest;
 
 TEST_F(RunTimeTest, Devices_HaveNamesMemoryAndUuids) {
-  for (const DeviceInfo& device : *api().Devices()) {
+  const std::vector<DeviceInfo> devices = *api().Devices();
+  for (const DeviceInfo& device : devices) {
     EXPECT_FALSE(device.name.empty());
     EXPECT_EQ(device.uuid.substr(0, 4), "GPU-");
     EXPECT_GT(device.memory_bytes, int64_t{1} << 30);
