@@ -20,18 +20,18 @@ struct Seen {
 std::string Describe(const TensorRequest& request, const Seen& seen) {
   if (!seen.full) return "its slot holds nothing";
   return absl::StrCat(
-      "its slot holds number ", seen.sequence, " of epoch ", seen.epoch,
+      "its slot holds ", request.noun, " ", seen.sequence, " of epoch ", seen.epoch,
       seen.epoch < request.min_epoch ? absl::StrCat(", wanted epoch ", request.min_epoch) : "");
 }
 
 absl::Status Ended(const TensorRequest& request, const Seen& seen) {
-  return absl::UnavailableError(
-      absl::StrCat("the ring's producer has ended and did not write number ", request.sequence,
-                   "; ", Describe(request, seen), "; wait for its successor"));
+  return absl::UnavailableError(absl::StrCat("the ring's producer has ended and did not write ",
+                                             request.noun, " ", request.sequence, "; ",
+                                             Describe(request, seen), "; wait for its successor"));
 }
 absl::Status NotInTime(const TensorRequest& request, const Seen& seen) {
   return absl::DeadlineExceededError(
-      absl::StrCat("number ", request.sequence, " was not in the ring within ",
+      absl::StrCat(request.noun, " ", request.sequence, " was not in the ring within ",
                    absl::FormatDuration(request.timeout), "; ", Describe(request, seen)));
 }
 
@@ -58,7 +58,7 @@ absl::StatusOr<TensorView> TensorRingObserver::ObserveWhile(
     const TensorRequest& request, absl::FunctionRef<void()> on_wake) const {
   if (request.sequence < 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("number ", request.sequence, " of a tensor is negative"));
+        absl::StrCat(request.noun, " ", request.sequence, " of a tensor is negative"));
   }
   const int slot = static_cast<int>(request.sequence % shape().slots);
   const absl::Duration end = Clock::Real()->Now() + request.timeout;

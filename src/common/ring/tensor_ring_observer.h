@@ -8,6 +8,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/ring/segment.h"
@@ -22,6 +23,7 @@ struct TensorRequest {
   absl::Duration timeout;
   // Goes on waiting when the producer has ended: another one is to come.
   bool await_successor = false;
+  absl::string_view noun = "tensor";  // What messages call it.
 };
 
 // A tensor in place.

@@ -119,7 +119,8 @@ absl::StatusOr<WeightView> WeightRingReader::Acquire(const AcquireRequest& reque
   absl::StatusOr<TensorView> view = ring_.Observe({.sequence = request.version,
                                                    .min_epoch = request.min_epoch,
                                                    .timeout = request.timeout,
-                                                   .await_successor = true});
+                                                   .await_successor = true,
+                                                   .noun = "version"});
   if (!view.ok()) return WithContext(view.status(), "weight ring");
   RETORT_ASSIGN_OR_RETURN(WeightLabel label, ReadWeightLabel(view->header, request.digest));
   WeightView weights;

@@ -184,7 +184,11 @@ class RingFixture {
   }
   static TensorRequest Request(int64_t sequence, absl::Duration timeout = kNow,
                                uint64_t min_epoch = 0) {
-    return {.sequence = sequence, .min_epoch = min_epoch, .timeout = timeout};
+    TensorRequest request;
+    request.sequence = sequence;
+    request.min_epoch = min_epoch;
+    request.timeout = timeout;
+    return request;
   }
   absl::StatusOr<TensorLease> Get(TensorRingConsumer& ring, int64_t sequence,
                                   absl::Duration timeout = kNow) {

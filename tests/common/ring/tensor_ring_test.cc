@@ -87,7 +87,7 @@ TEST_P(TensorRingTest, Acquire_OtherTensorInTheSlot_DeadlineExceededSaysWhich) {
   ASSERT_TRUE(rig_.Put(*producer, 3, 1).ok());
   const absl::Status status = rig_.Get(*consumer, 1).status();
   EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
-  EXPECT_THAT(Text(status), HasSubstr("its slot holds number 3 of epoch 1"));
+  EXPECT_THAT(Text(status), HasSubstr("its slot holds tensor 3 of epoch 1"));
   EXPECT_EQ(rig_.Get(*consumer, -1).status().code(), StatusCode::kInvalidArgument);
   const absl::Status stale =
       consumer->Acquire(RingFixture::Request(3, kNow, 2), rig_.consumer_stream()).status();

@@ -66,7 +66,7 @@ TEST_F(WeightRingTest, Acquire_LastSlotsVersions_AllHeld) {
   for (int v = 2; v < 5; ++v) EXPECT_TRUE(reader.Acquire(Request(v, digests[v])).ok());
   const absl::Status gone = reader.Acquire(Request(1, digests[1])).status();
   EXPECT_EQ(gone.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_THAT(std::string(gone.message()), HasSubstr("its slot holds number 4 of epoch 1"));
+  EXPECT_THAT(std::string(gone.message()), HasSubstr("its slot holds version 4 of epoch 1"));
 }
 
 TEST_F(WeightRingTest, Acquire_ZeroFilledSlots_HoldNoVersionZero) {
