@@ -134,6 +134,20 @@ TEST_F(GpuRunTest, Ppo_AnyRoleKilled_SameWeights) {
   }
 }
 
+// The ranks start again, and rollout workers read the new learner 0's memory.
+TEST_F(GpuRunTest, Ppo_OneOfTwoRanksKilled_SameWeights) {
+  JobOptions options;
+  options.learner_ranks = 2;
+  std::vector<std::string> flags = AllCuda();
+  flags.insert(flags.end(), {"--set", "cluster.learner.collective=shm"});
+  SmallRun undisturbed("gpu-ranks", options), run("gpu-rank-killed", options);
+  ASSERT_EQ(undisturbed.Start(flags), 0) << undisturbed.output();
+  flags.insert(flags.end(), {"--failpoint", "learner-1:learner.micro_batch=kill@4"});
+  ASSERT_EQ(run.Start(flags), 0) << run.output();
+  EXPECT_EQ(run.FinalWeights(), undisturbed.FinalWeights());
+  EXPECT_EQ(run.Respawns("learner-1"), 1);
+}
+
 TEST_F(GpuRunTest, Sft_WithLora_OnTheGpu_ExportsAModel) {
   JobOptions options;
   options.algorithm = "sft";

@@ -62,8 +62,7 @@ absl::StatusOr<LearnerJob> LoadLearnerJob(const v1::JobSpec& spec, const std::st
 }
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
-    const LearnerJob* job, std::shared_ptr<collective::Collective> group,
-    std::optional<ring::Segment> ring, const tensor::GpuDevice* gpu, uint64_t epoch,
+    const LearnerJob* job, std::shared_ptr<collective::Collective> group, Publisher* publisher,
     const std::string& checkpoint) {
   auto learner = std::unique_ptr<Learner>(new Learner);
   learner->job_ = job;
@@ -74,10 +73,7 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Start(
   RETORT_ASSIGN_OR_RETURN(learner->model_, MakeTrainedModel(job->model, layout, gradients));
   learner->buckets_ =
       std::make_unique<GradientBuckets>(learner->model_.get(), learner->group_.get());
-  if (ring.has_value()) {
-    RETORT_ASSIGN_OR_RETURN(learner->publisher_, Publisher::Open(*std::move(ring), job->model,
-                                                                 job->ring_shape(), epoch, gpu));
-  }
+  learner->publisher_ = publisher;
   TrainingContext& context = learner->context_;
   context.spec = &job->spec;
   context.policy = &job->policy;

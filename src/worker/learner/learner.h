@@ -62,13 +62,12 @@ struct StepInput {
 // Not thread-safe. Valid for one group: a new FormGroup makes a new one.
 class Learner {
  public:
-  // `ring`: rank 0's mapping of the weight ring, if any role maps it; `gpu`: this rank's, if it has
-  // one. Restores
-  // RUN/checkpoints/`checkpoint`, or the first weights if it is empty, and publishes the versions
-  // that open steps need. INVALID_ARGUMENT if `checkpoint` is no committed checkpoint's name.
+  // `publisher`: of rank 0, if any role reads the policy's weights; it outlives the learner.
+  // Restores RUN/checkpoints/`checkpoint`, or the first weights if it is empty, and publishes the
+  // versions that open steps need. INVALID_ARGUMENT if `checkpoint` is no committed checkpoint's
+  // name.
   static absl::StatusOr<std::unique_ptr<Learner>> Start(
-      const LearnerJob* job, std::shared_ptr<collective::Collective> group,
-      std::optional<ring::Segment> ring, const tensor::GpuDevice* gpu, uint64_t epoch,
+      const LearnerJob* job, std::shared_ptr<collective::Collective> group, Publisher* publisher,
       const std::string& checkpoint);
 
   // FAILED_PRECONDITION if `step` is not the next one. Other errors leave the learner unusable
@@ -101,7 +100,7 @@ class Learner {
   std::shared_ptr<collective::Collective> group_;
   std::unique_ptr<TrainedModel> model_;
   std::unique_ptr<GradientBuckets> buckets_;
-  std::unique_ptr<Publisher> publisher_;
+  Publisher* publisher_ = nullptr;
   TrainingContext context_;
   checkpoint::TrainerState state_;
 };

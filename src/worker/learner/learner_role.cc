@@ -43,6 +43,7 @@ class LearnerRole {
   absl::StatusOr<Report> Work(const v1::DriverMessage& command, v1::Fence* fence);
   absl::StatusOr<Report> Form(const v1::FormGroup& command);
   GroupPlace GroupPlaceOver(const ring::BrokerAddress& broker);
+  absl::Status OpenPublisher(uint64_t epoch, const ring::BrokerAddress& broker);
   absl::Status ServeOtherHosts(const ring::BrokerAddress& broker);
   absl::StatusOr<Report> Train(const v1::TrainStep& command);
   absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
@@ -58,7 +59,9 @@ class LearnerRole {
   std::unique_ptr<ring::FdBroker> broker_;
   AbortableGroup abortable_;
   GroupRendezvous rendezvous_;
-  std::unique_ptr<Learner> learner_;
+  std::unique_ptr<Publisher> publisher_;  // Of rank 0.
+  uint64_t publisher_epoch_ = 0;
+  std::unique_ptr<Learner> learner_;  // Goes before its publisher.
   uint64_t epoch_ = 0;
   std::atomic<int64_t> units_{0};  // Of the step: artifacts fetched, micro-batches trained.
 };
@@ -134,18 +137,13 @@ absl::StatusOr<Report> LearnerRole::Form(const v1::FormGroup& command) {
   epoch_ = command.epoch();
   RETORT_ASSIGN_OR_RETURN(const ring::BrokerAddress broker,
                           BrokerOf(session_.welcome(), options_.token));
-  const std::string& job_id = session_.welcome().job_id();
   RETORT_ASSIGN_OR_RETURN(std::shared_ptr<collective::Collective> group,
                           MakeLearnerGroup(command, GroupPlaceOver(broker)));
   abortable_.Set(group);
   const bool publishes = command.rank() == 0 && UsesWeightRing(job_.spec);
-  std::optional<ring::Segment> ring;
-  if (publishes) {
-    RETORT_ASSIGN_OR_RETURN(ring, OpenWeightSegment(broker, job_id, job_.ring_shape(),
-                                                    ring::Access::kReadWrite, kSegmentDeadline));
-  }
-  RETORT_ASSIGN_OR_RETURN(learner_, Learner::Start(&job_, group, std::move(ring), options_.gpu,
-                                                   command.epoch(), command.checkpoint()));
+  if (publishes) RETORT_RETURN_IF_ERROR(OpenPublisher(command.epoch(), broker));
+  RETORT_ASSIGN_OR_RETURN(learner_,
+                          Learner::Start(&job_, group, publisher_.get(), command.checkpoint()));
   if (publishes) RETORT_RETURN_IF_ERROR(ServeOtherHosts(broker));
   LogInfo("group formed epoch={} generation={} rank={} world_size={} step={} weights={}",
           command.epoch(), command.generation(), command.rank(), command.world_size(),
@@ -178,6 +176,23 @@ GroupPlace LearnerRole::GroupPlaceOver(const ring::BrokerAddress& broker) {
     return session_.Send(message);
   };
   return place;
+}
+
+// One for all groups of an epoch: the memory of a GPU that rollout workers have open stays where it
+// is when a rank is replaced.
+absl::Status LearnerRole::OpenPublisher(uint64_t epoch, const ring::BrokerAddress& broker) {
+  if (publisher_ != nullptr && publisher_epoch_ == epoch) {
+    publisher_->StartOver();
+    return absl::OkStatus();
+  }
+  publisher_.reset();
+  RETORT_ASSIGN_OR_RETURN(ring::Segment ring,
+                          OpenWeightSegment(broker, session_.welcome().job_id(), job_.ring_shape(),
+                                            ring::Access::kReadWrite, kSegmentDeadline));
+  RETORT_ASSIGN_OR_RETURN(publisher_, Publisher::Open(std::move(ring), job_.model,
+                                                      job_.ring_shape(), epoch, options_.gpu));
+  publisher_epoch_ = epoch;
+  return absl::OkStatus();
 }
 
 // A mapping of its own: what is being sent goes on when this group's learner is gone.

@@ -49,6 +49,9 @@ class Publisher {
     at::Tensor weights;
   };
   std::vector<Held> held() const;
+  // A new group begins, perhaps with an older version: none counts as published. Readers may go on
+  // with what is there.
+  void StartOver() { held_.clear(); }
 
  private:
   Publisher(ring::WeightRingWriter writer, const PolicyModel& policy, const tensor::GpuDevice* gpu)

@@ -38,8 +38,7 @@ class LearnerTest : public testing::Test {
   absl::StatusOr<std::unique_ptr<Learner>> Start(const std::string& checkpoint) {
     auto groups = collective::MakeLocalGroup(1);
     EXPECT_TRUE(groups.ok()) << groups.status();
-    return Learner::Start(&job_, std::move(groups->front()), /*ring=*/std::nullopt, /*gpu=*/nullptr,
-                          /*epoch=*/1, checkpoint);
+    return Learner::Start(&job_, std::move(groups->front()), /*publisher=*/nullptr, checkpoint);
   }
   absl::StatusOr<TrainedStep> Train(Learner& learner) {
     StepInput input;

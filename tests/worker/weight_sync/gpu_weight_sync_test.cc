@@ -121,12 +121,11 @@ TEST_P(GpuWeightSyncTest, Install_AnotherDigestOrDamagedWeights_Refused) {
 }
 
 TEST_P(GpuWeightSyncTest, Install_LearnerStartedAgain_ReadsTheNewOnesMemory) {
-  auto publisher = MakePublisher();
+  const auto old = MakePublisher();
   const auto installer = MakeInstaller();
-  ASSERT_TRUE(installer->Install(Request(0, Publish(*publisher, 0))).ok());
-  publisher.reset();
+  ASSERT_TRUE(installer->Install(Request(0, Publish(*old, 0))).ok());
+  const auto publisher = MakePublisher(/*epoch=*/2);
   EXPECT_TRUE(absl::IsAborted(installer->StillHolds()));
-  publisher = MakePublisher(/*epoch=*/2);
   const auto again = installer->Install(Request(0, Publish(*publisher, 0)));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(installer->StillHolds().ok());
