@@ -21,9 +21,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/base/process_identity.h"
 #include "common/collective/collective.h"
 #include "common/collective/operation_step.h"
-#include "common/base/process_identity.h"
 
 namespace retort::collective {
 

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/process_identity.h"
 #include "common/base/status_macros.h"
 #include "common/collective/group_control.h"
-#include "common/base/process_identity.h"
 #include "common/collective/shared_memory_collective.h"
 
 namespace retort::collective {

@@ -31,26 +31,9 @@
 #include "common/ring/payload_transport.h"
 #include "common/ring/segment.h"
 #include "common/ring/tensor_header.h"
+#include "common/ring/tensor_ring_shape.h"
 
 namespace retort::ring {
-
-inline constexpr int kMaxRingSlots = 1024;
-inline constexpr int kMaxRingConsumers = 64;
-inline constexpr int64_t kMaxSlotBytes = int64_t{1} << 40;
-
-struct TensorRingShape {
-  int slots = 2;           // 1 .. kMaxRingSlots.
-  int64_t slot_bytes = 0;  // Of the largest tensor; 1 .. kMaxSlotBytes.
-  int max_consumers = 8;   // At one time, 0 .. kMaxRingConsumers; 0: observers only.
-  TransportKind transport = TransportKind::kHost;
-
-  bool operator==(const TensorRingShape&) const = default;
-};
-
-// INVALID_ARGUMENT names the field that is out of range.
-absl::Status CheckTensorRingShape(const TensorRingShape& shape);
-// Size of the segment to open for a ring. The shape must be valid (CHECK).
-int64_t TensorRingBytes(const TensorRingShape& shape);
 
 // What Begin does when its wait has passed and a living consumer still leases the slot.
 enum class BusyPolicy {
