@@ -70,8 +70,9 @@ class SlotWrite {
   friend class TensorRingProducer;
   SlotWrite(TensorRingProducer* ring, int64_t sequence, uint64_t turn, std::byte* data,
             int64_t capacity, gpu::Stream stream);
+  void Detach();
 
-  TensorRingProducer* ring_;
+  TensorRingProducer* ring_;  // Null once the write has ended.
   int64_t sequence_;
   uint64_t turn_;
   std::byte* data_;
@@ -91,7 +92,7 @@ class TensorRingProducer {
       Segment control, const TensorRingShape& shape, const ProducerOptions& options,
       std::unique_ptr<ProducerTransport> transport);
 
-  // As Close(kCloseWait) if it was not called; what that says is logged.
+  // As Close(kCloseWait) if it was not called; what that says is logged. No write is open (CHECK).
   ~TensorRingProducer();
   TensorRingProducer(const TensorRingProducer&) = delete;
   TensorRingProducer& operator=(const TensorRingProducer&) = delete;
@@ -99,8 +100,8 @@ class TensorRingProducer {
   // Takes the slot of `sequence` for writing on `stream` (null for a host ring), once no living
   // consumer leases it; waits at most `wait` for that, and then does what the BusyPolicy says.
   // The slot's old tensor is gone then, and after an error of the transport.
-  // Errors: INVALID_ARGUMENT negative sequence; DEADLINE_EXCEEDED names the process that holds the
-  // slot; ABORTED a newer epoch took over; those of the transport.
+  // Errors: INVALID_ARGUMENT negative sequence; FAILED_PRECONDITION after Close; DEADLINE_EXCEEDED
+  // names the process that holds the slot; ABORTED a newer epoch took over; those of the transport.
   absl::StatusOr<SlotWrite> Begin(int64_t sequence, gpu::Stream stream, absl::Duration wait);
 
   // Begin, a copy of header.bytes from `from` (host or device memory), Commit.
@@ -135,6 +136,7 @@ class TensorRingProducer {
   uint64_t self_ = 0;  // options_.process in one word.
   uint64_t generation_ = 0;
   bool closed_ = false;
+  int open_writes_ = 0;
 };
 
 inline constexpr absl::Duration kCloseWait = absl::Seconds(10);

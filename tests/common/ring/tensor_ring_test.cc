@@ -244,6 +244,39 @@ TEST_P(TensorRingTest, Threads_ManyTensors_EachReadWholeByEach) {
   EXPECT_EQ(rig_.Leases(), 0);
 }
 
+// A producer laps observers; a header that they are given is of one tensor.
+TEST_P(TensorRingTest, Threads_LappedObserver_HeaderIsOfOneTensor) {
+  constexpr int64_t kTensors = 10'000;
+  auto producer = rig_.Producer();
+  const auto header = [](int64_t sequence) {
+    return MakeTensorHeader(sequence, sequence, Dtype::kUint8, {1},
+                            std::string(512, static_cast<char>('a' + sequence % 26)));
+  };
+  std::atomic<int64_t> newest{-1};
+  int64_t seen = 0;
+  std::thread reader([&] {
+    const auto observer = *TensorRingObserver::Open(rig_.memory().Map(Access::kReadOnly), kLong);
+    while (newest < kTensors - 1 || seen == 0) {
+      const int64_t sequence = newest;
+      if (sequence < 0) continue;
+      const auto view = observer.Observe(RingFixture::Request(sequence));
+      if (!view.ok()) {
+        EXPECT_EQ(view.status().code(), StatusCode::kDeadlineExceeded) << view.status();
+        continue;
+      }
+      ++seen;
+      ASSERT_EQ(view->header.annotation, header(sequence).annotation);
+    }
+  });
+  const char byte = 0;
+  for (int64_t sequence = 0; sequence < kTensors; ++sequence) {
+    EXPECT_TRUE(producer->Write(header(sequence), &byte, rig_.producer_stream(), kNow).ok());
+    newest = sequence;
+  }
+  reader.join();
+  EXPECT_GT(seen, 0);
+}
+
 // A producer that does not wait laps its readers: what StillHolds vouches for is whole.
 TEST_P(TensorRingTest, Threads_RevokingProducer_NothingTornPasses) {
   auto producer = rig_.Producer(BusyPolicy::kRevoke);
