@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
-deploy/build.sh release allreduce_bench driver_bench weight_ring_bench linear_bench quickstart_bench decode_bench \
+deploy/build.sh release allreduce_bench driver_bench weight_ring_bench ring_bench linear_bench quickstart_bench decode_bench \
   score_bench tokenizer_bench
 section() { printf '\n== %s\n' "$1"; }
 section "machine"
@@ -15,6 +15,8 @@ section "driver overhead per step, 8 workers that compute nothing"
 build/bench/driver_bench
 section "weights through the ring"
 build/bench/weight_ring_bench
+section "tensors through the ring, beside one core's memcpy"
+build/bench/ring_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only
 section "linear maps beside at::linear, one thread"
 build/bench/linear_bench --benchmark_enable_random_interleaving --benchmark_repetitions=5 \
   --benchmark_min_time=0.02 --benchmark_report_aggregates_only

@@ -3,6 +3,7 @@
 // they open, ranks that share the device. What is left to a real GPU are its kernels and CUDA.
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,7 +15,6 @@ namespace retort::e2e {
 namespace {
 
 using testing::HasSubstr;
-using testing::Not;
 
 std::vector<std::string> Cuda(std::vector<std::string> roles) {
   std::vector<std::string> flags;
@@ -97,7 +97,7 @@ TEST_F(GpuRunTest, Ppo_LearnerOrRolloutAloneOnTheGpu_ThroughHostMemory) {
   }
 }
 
-TEST_F(GpuRunTest, Ppo_Bfloat16_LearnsAndRepeats) {
+TEST_F(GpuRunTest, Ppo_Bfloat16_RepeatsAndRolesAgree) {
   JobOptions options;
   std::vector<std::string> flags = AllCuda();
   flags.insert(flags.end(), {"--set", "policy.dtype=bfloat16"});
@@ -107,22 +107,30 @@ TEST_F(GpuRunTest, Ppo_Bfloat16_LearnsAndRepeats) {
   ASSERT_EQ(wide.Start(AllCuda()), 0) << wide.output();
   EXPECT_EQ(one.FinalWeights(), two.FinalWeights());
   EXPECT_NE(one.FinalWeights(), wide.FinalWeights());
-  ExpectClose(one.Steps(), wide.Steps(), 0.2);
+  // Rollout workers and learner round alike: what a cache gives is near what a whole sequence
+  // gives.
+  for (const v1::StepRecord& step : one.Steps()) {
+    EXPECT_LT(step.scalars().at("sampling/sampling_logp_difference/max"), 0.1) << step.step();
+    EXPECT_GT(step.scalars().at("sampling/sampling_logp_difference/max"), 0) << step.step();
+  }
 }
 
-TEST_F(GpuRunTest, Ppo_KilledAnywhereAndResumed_SameWeights) {
+TEST_F(GpuRunTest, Ppo_AnyRoleKilled_SameWeights) {
   JobOptions options = Lag(1);
   options.rollout_workers = 2;
   SmallRun undisturbed("gpu-undisturbed", options);
   ASSERT_EQ(undisturbed.Start(AllCuda()), 0) << undisturbed.output();
-  for (const char* kill :
-       {"learner-0:learner.micro_batch=kill@4", "rollout-1:rollout.generate=kill@3",
-        "rollout-0:rollout.after_report=kill@2", "scorer-0:scorer.micro_batch=kill@2"}) {
+  const std::pair<const char*, const char*> kills[] = {{"learner-0", "learner.micro_batch=kill@4"},
+                                                       {"rollout-1", "rollout.generate=kill@3"},
+                                                       {"rollout-0", "rollout.after_report=kill@2"},
+                                                       {"scorer-0", "scorer.micro_batch=kill@2"}};
+  for (const auto& [worker, kill] : kills) {
     std::vector<std::string> flags = AllCuda();
-    flags.insert(flags.end(), {"--failpoint", kill});
-    SmallRun run(absl::StrCat("gpu-killed-", std::string(kill).substr(0, 9)), options);
+    flags.insert(flags.end(), {"--failpoint", absl::StrCat(worker, ":", kill)});
+    SmallRun run(absl::StrCat("gpu-killed-", worker), options);
     ASSERT_EQ(run.Start(flags), 0) << kill << run.output();
     EXPECT_EQ(run.FinalWeights(), undisturbed.FinalWeights()) << kill;
+    EXPECT_GE(run.Respawns(worker), 1) << kill;
   }
 }
 

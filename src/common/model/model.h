@@ -38,11 +38,11 @@ struct LayerWeights {
 
 // Computes where its arena lies. On the CPU in fp32, also over an arena of bf16: its values are
 // widened, so everything equals what the widened fp32 arena gives. On another device in the type of
-// the arena: with bf16 hidden states are bf16 too, while statistics, softmax, logits, log-probs,
-// scores and values are fp32. Making one costs microseconds: a new version in another ring slot is
-// a new Model. Weights may change between calls (an optimizer's step) but not during one. Not
-// thread-safe. The functions throw what LibTorch throws (callers are under tensor::CatchTorch);
-// their arguments are the caller's promise and are CHECKed. E below is config().embedding_size().
+// the arena: with bf16 hidden states are bf16 too, statistics and all results of a head are fp32.
+// Making one costs microseconds: a new version in another ring slot is a new Model. Weights may
+// change between calls (an optimizer's step) but not during one. Not thread-safe. The functions
+// throw what LibTorch throws (callers are under tensor::CatchTorch); their arguments are the
+// caller's promise and are CHECKed. E below is config().embedding_size().
 class Model {
  public:
   // `arena` is over LayoutFor(config, with or without value head). Without gradients. Of bf16 on
@@ -65,9 +65,8 @@ class Model {
 
   // The same for an arena of bf16 on another device than the CPU, without an adapter: the
   // parameters' fp32 `masters` are the leaves, and backward adds into `gradients`, both fp32 arenas
-  // of the same layout and device. Every derivative is computed in bf16 once a use and added in
-  // fp32. The model computes with its own arena: after an update the caller rounds the masters into
-  // it (ParameterArena::CopyFrom).
+  // of the same layout and device. Derivatives are computed in bf16 once a use and added in fp32.
+  // After an update the caller rounds the masters into the arena (ParameterArena::CopyFrom).
   void AttachMasters(const tensor::ParameterArena& masters,
                      const tensor::ParameterArena& gradients);
 
@@ -76,8 +75,7 @@ class Model {
 
   const layout::ModelConfig& config() const { return config_; }
   const at::Device& device() const { return device_; }
-  // Of hidden states.
-  at::ScalarType compute_type() const { return compute_type_; }
+  at::ScalarType compute_type() const { return compute_type_; }  // Of hidden states.
 
   // What the head multiplies: last hidden states, after the final norm and the projection out, if
   // the model has them. [N, E] of compute_type(); differentiable if gradients are attached and grad

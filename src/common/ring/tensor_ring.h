@@ -124,8 +124,9 @@ class TensorRingProducer {
   absl::Status Write(const TensorHeader& header, const void* from, gpu::Stream stream,
                      absl::Duration wait);
 
-  // Ends the generation: consumers get UNAVAILABLE. Frees device memory once every living consumer
-  // has closed it. DEADLINE_EXCEEDED names one that has not within `wait`: the memory then stays
+  // Ends the generation: consumers get UNAVAILABLE, and what nobody has read from device memory is
+  // lost. Frees that once every living consumer has closed it, which it does when it next waits or
+  // acquires. DEADLINE_EXCEEDED names one that has not within `wait`: the memory then stays
   // allocated until the process ends, for freeing it would be undefined.
   absl::Status Close(absl::Duration wait);
 

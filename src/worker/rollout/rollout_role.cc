@@ -149,7 +149,7 @@ absl::Status RolloutRole::OpenRing(absl::Duration timeout) {
       ring_, host ? Installer::Open(std::move(segment), policy_, lag, timeout,
                                     same_kind ? CanaryRule::kBitwise : CanaryRule::kWithinTolerance)
                   : Installer::OnGpu(std::move(segment), policy_, shape, *options_.gpu, timeout));
-  LogInfo("weight ring opened transport={}", host ? "host memory" : "GPU memory (CUDA IPC)");
+  LogInfo("weight ring opened transport=\"{}\"", host ? "host memory" : "GPU memory (CUDA IPC)");
   return absl::OkStatus();
 }
 

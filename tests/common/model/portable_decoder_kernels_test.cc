@@ -109,14 +109,25 @@ TEST(PortableDecoderTest, EveryFamily_WithAnAdapter_EqualsThePackedOfTheCpu) {
   }
 }
 
+// With an adapter, which is of fp32, and without.
 TEST(PortableDecoderTest, Bf16_NearThePackedOfTheSameDevice) {
   for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
     const layout::ModelConfig config = tiny::ConfigOf(family);
-    const Model model(config, There(tiny::RandomArena(config, false), at::kBFloat16));
+    const ParameterArena arena = There(tiny::RandomArena(config, false), at::kBFloat16);
+    layout::AdapterConfig options;
+    options.rank = 2;
+    options.alpha = 3;
+    options.all_linear = true;
+    const layout::AdapterLayout layout = *layout::AdapterLayoutFor(config, options, false);
+    const ParameterArena adapter = There(tiny::RandomOver(layout.parameters, 3));
+    const Model plain(config, arena), adapted(config, arena, layout, adapter);
     const std::vector<int64_t> ids = Ids(config);
-    const at::Tensor want = model.Hidden(Pack({ids})).cpu().to(at::kFloat);
-    const at::Tensor got = Decode(model, ids, 5);
-    EXPECT_LT((got - want).norm().item<double>() / want.norm().item<double>(), 3e-2) << family.name;
+    for (const Model* model : {&plain, &adapted}) {
+      const at::Tensor want = model->Hidden(Pack({ids})).cpu().to(at::kFloat);
+      const at::Tensor got = Decode(*model, ids, 5);
+      EXPECT_LT((got - want).norm().item<double>() / want.norm().item<double>(), 3e-2)
+          << family.name << (model == &plain ? "" : ", adapted");
+    }
   }
 }
 

@@ -82,6 +82,14 @@ uint64_t World::CompareExchange(WordId id, uint64_t expected, uint64_t desired) 
   return before;
 }
 
+bool World::SomeProducerLives() const {
+  for (int i = 0; i < parties_count_; ++i) {
+    const Party& party = parties_[i];
+    if (party.producer && party.alive && party.stage != Stage::kEnd) return true;
+  }
+  return false;
+}
+
 std::vector<World::Action> World::Actions(const Setup& setup) const {
   std::vector<Action> actions;
   for (int i = 0; i < parties_count_; ++i) {
@@ -306,6 +314,13 @@ std::string World::ConsumerDone(const Setup& setup, int index, Progress progress
     case Stage::kAttach:
       if (!ok) return "no entry of the table was free";
       party.entry = std::get<AttachConsumer>(party.program).consumer();
+      for (int i = 0; i < parties_count_; ++i) {
+        const Party& other = parties_[i];
+        const bool has_entry = other.stage != Stage::kAttach && other.stage != Stage::kDetach &&
+                               other.stage != Stage::kEnd;
+        const bool shares = i != index && other.alive && has_entry && other.entry == party.entry;
+        if (shares) return "two living consumers have one entry";
+      }
       StartStage(setup, index, Stage::kAwait);
       return "";
     case Stage::kCloseStale:
@@ -406,7 +421,9 @@ std::string World::AtEnd(const Setup& setup) const {
     const Party& party = parties_[i];
     const bool never_started = party.producer && i > 0 && party.stage == Stage::kTakeRing;
     if (!party.alive) continue;
-    if (party.stage != Stage::kEnd && !never_started) {
+    const bool may_wait =
+        !party.producer && party.waiting && setup.await_successor && !SomeProducerLives();
+    if (party.stage != Stage::kEnd && !never_started && !may_wait) {
       return absl::StrCat("party ", i, " sleeps for ever");
     }
     finished += party.stage == Stage::kEnd;
@@ -416,7 +433,9 @@ std::string World::AtEnd(const Setup& setup) const {
   }
   for (int entry = 0; entry < kMaxConsumers; ++entry) {
     const uint64_t owner = Word0({Word::kOwner, 0, entry});
-    if (owner != 0 && parties_[owner - 1].alive) return "a consumer that ended keeps its entry";
+    const bool waits = owner != 0 && parties_[owner - 1].waiting;
+    if (owner != 0 && parties_[owner - 1].alive && !waits)
+      return "a consumer that ended keeps its entry";
     const bool held = Word0({Word::kLease, 0, entry}) != 0;
     if (held && (owner == 0 || parties_[owner - 1].alive)) return "a lease is left behind";
   }

@@ -110,6 +110,7 @@ class World : public WordMemory {
  private:
   static size_t IndexOf(WordId id);
   uint64_t Word0(WordId id) const { return words_[IndexOf(id)]; }
+  bool SomeProducerLives() const;
   void StartStage(const Setup& setup, int index, Party::Stage stage);
   std::string Step(const Setup& setup, int index);
   std::string ProducerDone(const Setup& setup, int index, Progress progress);
