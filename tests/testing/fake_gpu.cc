@@ -88,7 +88,6 @@ bool FakeGpu::IsIdle(Stream stream) {
   Run();
   return streams_.at(stream)->queue.empty();
 }
-
 MemoryHandle FakeGpu::StaleMemory() {
   return Encode<MemoryHandle>(FakeTicket{FakeRandomWord(), FakeRandomWord(), getpid(), 4096, 0, 0});
 }
@@ -338,7 +337,7 @@ absl::StatusOr<void*> FakeGpu::OpenMemory(const MemoryHandle& handle) {
   MutexLock lock(&mutex_);
   RETORT_RETURN_IF_ERROR(Enter(Call::kOpenMemory));
   const FakeTicket ticket = Decode(handle);
-  if (ticket.is_event != 0) return FakeInvalid("an event's handle is none of memory");
+  if (ticket.is_event) return FakeInvalid("an event's handle is none of memory");
   if (ticket.instance == instance_) {
     return Misuse("a process cannot open its own memory handle (invalid device context)");
   }

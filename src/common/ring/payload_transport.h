@@ -17,10 +17,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/gpu/gpu_api.h"
+#include "common/ring/tensor_ring_shape.h"
 
 namespace retort::ring {
-
-enum class TransportKind : uint32_t { kHost = 1, kDeviceIpc = 2 };
 
 class RingMemory;  // ring_memory.h: the mapped and validated control segment.
 

@@ -22,10 +22,11 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/gpu/gpu_api.h"
 #include "common/ring/segment.h"
 #include "common/ring/slot_protocol.h"
 #include "common/ring/tensor_header.h"
-#include "common/ring/tensor_ring.h"
+#include "common/ring/tensor_ring_shape.h"
 
 namespace retort::ring {
 

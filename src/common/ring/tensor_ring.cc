@@ -21,7 +21,11 @@ SlotWrite::SlotWrite(TensorRingProducer* ring, int64_t sequence, uint64_t turn, 
       turn_(turn),
       data_(data),
       capacity_(capacity),
-      stream_(stream) {}
+      stream_(stream) {
+  ++ring_->open_writes_;
+}
+
+void SlotWrite::Detach() { --std::exchange(ring_, nullptr)->open_writes_; }
 
 SlotWrite::SlotWrite(SlotWrite&& other) noexcept
     : ring_(std::exchange(other.ring_, nullptr)),
@@ -32,7 +36,9 @@ SlotWrite::SlotWrite(SlotWrite&& other) noexcept
       stream_(other.stream_) {}
 
 SlotWrite::~SlotWrite() {
-  if (ring_ != nullptr) ring_->AbandonSlot(*this);
+  if (ring_ == nullptr) return;
+  ring_->AbandonSlot(*this);
+  Detach();
 }
 
 absl::Status SlotWrite::Commit(const TensorHeader& header) {
@@ -43,7 +49,7 @@ absl::Status SlotWrite::Commit(const TensorHeader& header) {
                                       : absl::StrCat("the open one is ", sequence_)));
   }
   const absl::Status status = ring_->CommitSlot(*this, header);
-  if (status.ok() || absl::IsAborted(status)) ring_ = nullptr;  // Either way the write has ended.
+  if (status.ok() || absl::IsAborted(status)) Detach();  // Either way the write has ended.
   return status;
 }
 
@@ -103,6 +109,7 @@ absl::Status TensorRingProducer::Fenced() const {
 }
 
 TensorRingProducer::~TensorRingProducer() {
+  RETORT_CHECK(open_writes_ == 0) << open_writes_ << " writes outlive their ring";
   const absl::Status status = Close(kCloseWait);
   if (!status.ok()) LogWarning("tensor ring closed badly error=\"{}\"", status.ToString());
 }

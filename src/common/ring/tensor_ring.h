@@ -31,26 +31,9 @@
 #include "common/ring/payload_transport.h"
 #include "common/ring/segment.h"
 #include "common/ring/tensor_header.h"
+#include "common/ring/tensor_ring_shape.h"
 
 namespace retort::ring {
-
-inline constexpr int kMaxRingSlots = 1024;
-inline constexpr int kMaxRingConsumers = 64;
-inline constexpr int64_t kMaxSlotBytes = int64_t{1} << 40;
-
-struct TensorRingShape {
-  int slots = 2;           // 1 .. kMaxRingSlots.
-  int64_t slot_bytes = 0;  // Of the largest tensor; 1 .. kMaxSlotBytes.
-  int max_consumers = 8;   // At one time, 0 .. kMaxRingConsumers; 0: observers only.
-  TransportKind transport = TransportKind::kHost;
-
-  bool operator==(const TensorRingShape&) const = default;
-};
-
-// INVALID_ARGUMENT names the field that is out of range.
-absl::Status CheckTensorRingShape(const TensorRingShape& shape);
-// Size of the segment to open for a ring. The shape must be valid (CHECK).
-int64_t TensorRingBytes(const TensorRingShape& shape);
 
 // What Begin does when its wait has passed and a living consumer still leases the slot.
 enum class BusyPolicy {
@@ -87,8 +70,9 @@ class SlotWrite {
   friend class TensorRingProducer;
   SlotWrite(TensorRingProducer* ring, int64_t sequence, uint64_t turn, std::byte* data,
             int64_t capacity, gpu::Stream stream);
+  void Detach();
 
-  TensorRingProducer* ring_;
+  TensorRingProducer* ring_;  // Null once the write has ended.
   int64_t sequence_;
   uint64_t turn_;
   std::byte* data_;
@@ -108,7 +92,7 @@ class TensorRingProducer {
       Segment control, const TensorRingShape& shape, const ProducerOptions& options,
       std::unique_ptr<ProducerTransport> transport);
 
-  // As Close(kCloseWait) if it was not called; what that says is logged.
+  // As Close(kCloseWait) if it was not called; what that says is logged. No write is open (CHECK).
   ~TensorRingProducer();
   TensorRingProducer(const TensorRingProducer&) = delete;
   TensorRingProducer& operator=(const TensorRingProducer&) = delete;
@@ -116,8 +100,8 @@ class TensorRingProducer {
   // Takes the slot of `sequence` for writing on `stream` (null for a host ring), once no living
   // consumer leases it; waits at most `wait` for that, and then does what the BusyPolicy says.
   // The slot's old tensor is gone then, and after an error of the transport.
-  // Errors: INVALID_ARGUMENT negative sequence; DEADLINE_EXCEEDED names the process that holds the
-  // slot; ABORTED a newer epoch took over; those of the transport.
+  // Errors: INVALID_ARGUMENT negative sequence; FAILED_PRECONDITION after Close; DEADLINE_EXCEEDED
+  // names the process that holds the slot; ABORTED a newer epoch took over; those of the transport.
   absl::StatusOr<SlotWrite> Begin(int64_t sequence, gpu::Stream stream, absl::Duration wait);
 
   // Begin, a copy of header.bytes from `from` (host or device memory), Commit.
@@ -152,6 +136,7 @@ class TensorRingProducer {
   uint64_t self_ = 0;  // options_.process in one word.
   uint64_t generation_ = 0;
   bool closed_ = false;
+  int open_writes_ = 0;
 };
 
 inline constexpr absl::Duration kCloseWait = absl::Seconds(10);

@@ -13,7 +13,7 @@
 #include "absl/types/span.h"
 #include "common/ring/segment.h"
 #include "common/ring/tensor_header.h"
-#include "common/ring/tensor_ring.h"
+#include "common/ring/tensor_ring_shape.h"
 
 namespace retort::ring {
 
@@ -35,7 +35,8 @@ struct TensorView {
   uint64_t generation = 0;  // Of the producer that wrote it.
 };
 
-struct SlotRecord;  // ring_memory.h
+class RingMemory;  // ring_memory.h
+struct SlotRecord;
 
 // Thread-safe after Open.
 class TensorRingObserver {

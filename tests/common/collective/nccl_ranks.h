@@ -17,15 +17,25 @@ namespace retort::collective {
 
 // What a rank's process has.
 struct NcclRank {
-  explicit NcclRank(gpu::FakeNcclNetwork* network) : nccl(network, &gpu) {}
-  gpu::CpuTorchGpu gpu;
+  NcclRank(gpu::FakeNcclNetwork* network, std::unique_ptr<gpu::FakeGpu> device)
+      : owner(std::move(device)), gpu(*owner), nccl(network, &gpu) {}
+  const std::unique_ptr<gpu::FakeGpu> owner;
+  gpu::FakeGpu& gpu;
   gpu::FakeNccl nccl;
 };
 
+// Where LibTorch finds a rank's device tensors: among the CPU's, or on its pretended device
+// (testing/pretend_device.h).
+enum class TorchSees { kCpu, kPretendDevice };
+
 class NcclWorld {
  public:
-  explicit NcclWorld(int world_size) {
-    for (int r = 0; r < world_size; ++r) ranks_.push_back(std::make_unique<NcclRank>(&network_));
+  explicit NcclWorld(int world_size, TorchSees torch = TorchSees::kCpu) {
+    for (int r = 0; r < world_size; ++r) {
+      std::unique_ptr<gpu::FakeGpu> gpu = std::make_unique<gpu::CpuTorchGpu>();
+      if (torch == TorchSees::kPretendDevice) gpu = std::make_unique<gpu::FakeGpu>();
+      ranks_.push_back(std::make_unique<NcclRank>(&network_, std::move(gpu)));
+    }
   }
 
   int size() const { return static_cast<int>(ranks_.size()); }

@@ -125,7 +125,7 @@ TEST(PortableDecoderTest, Bf16_NearThePackedOfTheSameDevice) {
     for (const Model* model : {&plain, &adapted}) {
       const at::Tensor want = model->Hidden(Pack({ids})).cpu().to(at::kFloat);
       const at::Tensor got = Decode(*model, ids, 5);
-      EXPECT_LT((got - want).norm().item<double>() / want.norm().item<double>(), 3e-2)
+      EXPECT_LT((got - want).norm().item<double>() / want.norm().item<double>(), 5e-2)
           << family.name << (model == &plain ? "" : ", adapted");
     }
   }

@@ -121,8 +121,9 @@ TEST(PortableVocabHeadTest, Bf16_NearTheWidened) {
     // Products of bf16 are exact in fp32: values are as near as those of fp32.
     EXPECT_LT(Error(half.log_probs, want.log_probs), 1e-5) << c.name;
     EXPECT_LT(Error(half.entropy, want.entropy), 1e-5) << c.name;
-    EXPECT_LT(Error(half.hidden, want.hidden), 1e-2) << c.name;
-    EXPECT_LT(Error(half.weight, want.weight), 1e-2) << c.name;
+    // Derivatives are rounded before they are multiplied, and sums over many rows cancel.
+    EXPECT_LT(Error(half.hidden, want.hidden), 3e-2) << c.name;
+    EXPECT_LT(Error(half.weight, want.weight), 3e-2) << c.name;
   }
 }
 

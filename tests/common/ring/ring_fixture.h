@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,6 +30,10 @@ namespace retort::ring {
 
 inline constexpr absl::Duration kLong = absl::Seconds(60);
 inline constexpr absl::Duration kNow = absl::ZeroDuration();
+
+using Extremes = std::pair<float, float>;  // The smallest and the largest element of a tensor.
+
+inline std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
 // A sealed memory that can be mapped many times, as the broker gives it.
 class SealedMemory {
@@ -93,6 +99,9 @@ struct RingKind {
   bool one_process;  // Consumers are in the producer's process.
 };
 
+inline std::string RingKindName(const testing::TestParamInfo<RingKind>& info) {
+  return info.param.name;
+}
 inline std::vector<RingKind> RingKinds() {
   return {{"Host", TransportKind::kHost, true},
           {"HostBetweenProcesses", TransportKind::kHost, false},
@@ -194,8 +203,8 @@ class RingFixture {
                                   absl::Duration timeout = kNow) {
     return ring.Acquire(Request(sequence, timeout), consumer_stream());
   }
-  // What a reader that works in its stream sees: the smallest and the largest element.
-  std::pair<float, float> Read(const TensorLease& lease) {
+  // What a reader that works in its stream sees.
+  Extremes Read(const TensorLease& lease) {
     std::vector<float> values(lease.data().size() / sizeof(float));
     if (on_device()) {
       EXPECT_TRUE(consumer_peer()
@@ -240,6 +249,20 @@ class RingFixture {
   SealedMemory memory_;
   Bystander producer_process_, consumer_process_;
   Peer producer_peer_, consumer_peer_;
+};
+
+// For tests over some kinds of rings.
+class RingTest : public testing::TestWithParam<RingKind> {
+ protected:
+  void TearDown() override { rig_.ExpectCleanGpus(); }
+  // The producer's process is killed: nothing of it runs any more.
+  void KillProducer(std::unique_ptr<TensorRingProducer> producer) {
+    Bury(std::move(producer));
+    rig_.producer_process().Kill();
+    if (!GetParam().one_process) rig_.producer_peer().EndGpu();
+  }
+
+  RingFixture rig_{GetParam()};
 };
 
 }  // namespace retort::ring

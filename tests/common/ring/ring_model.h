@@ -15,10 +15,10 @@
 
 namespace retort::ring::model {
 
-inline constexpr int kMaxParties = 4;
+inline constexpr int kMaxParties = 3;
 inline constexpr int kMaxConsumers = 2;
 inline constexpr int kMaxTurns = 8;
-inline constexpr int kMaxGenerations = 5;
+inline constexpr int kMaxGenerations = 4;
 
 enum class Patience {
   kEndless,  // A producer waits until the slot is free: every wait must end by itself.
@@ -113,9 +113,17 @@ class World : public WordMemory {
   bool SomeProducerLives() const;
   void StartStage(const Setup& setup, int index, Party::Stage stage);
   std::string Step(const Setup& setup, int index);
+  Progress StepProgram(Party& party);
   std::string ProducerDone(const Setup& setup, int index, Progress progress);
   std::string ConsumerDone(const Setup& setup, int index, Progress progress);
+  std::string TakeDone(const Setup& setup, int index, bool ok);
+  std::string FreeMemory(const Setup& setup, int index);
   void NextRead(const Setup& setup, int index);
+  void Leave(const Setup& setup, int index);
+  std::string AwaitDone(const Setup& setup, int index, bool ok);
+  void LeaseDone(const Setup& setup, int index, bool ok);
+  std::string ReadPart(const Setup& setup, int index, size_t part);
+  std::string CheckEntry(int index) const;
   std::string WritePart(const Setup& setup, int index, size_t part);
   std::string CheckRead(int index) const;
   std::string CheckSlot(const Setup& setup) const;
