@@ -122,13 +122,14 @@ TEST_P(GpuWeightSyncTest, Install_AnotherDigestOrDamagedWeights_Refused) {
 
 TEST_P(GpuWeightSyncTest, Install_LearnerStartedAgain_ReadsTheNewOnesMemory) {
   const auto old = MakePublisher();
-  const auto installer = MakeInstaller();
+  auto installer = MakeInstaller();
   ASSERT_TRUE(installer->Install(Request(0, Publish(*old, 0))).ok());
   const auto publisher = MakePublisher(/*epoch=*/2);
   EXPECT_TRUE(absl::IsAborted(installer->StillHolds()));
   const auto again = installer->Install(Request(0, Publish(*publisher, 0)));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(installer->StillHolds().ok());
+  installer.reset();  // Before its publisher, which would wait for it.
 }
 
 TEST_P(GpuWeightSyncTest, ServeGpuWeights_ToOtherHosts_SendsTheWidenedBytes) {
