@@ -1,6 +1,8 @@
 // A config.json for every family and for what families vary in, small enough to compute with.
 #pragma once
 
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -74,10 +76,11 @@ inline constexpr FamilyConfig kFamilyConfigs[] = {
  "max_position_embeddings": 64})"},
 };
 
-// A folder of its own with `json` as config.json.
+// A folder of its own with `json` as config.json, also among programs that run at the same time.
 inline std::string ConfigFolder(const std::string& json) {
   static int count = 0;
-  const std::string folder = absl::StrCat(::testing::TempDir(), "/family_config_", count++);
+  const std::string folder =
+      absl::StrCat(::testing::TempDir(), "/family_config_", getpid(), "_", count++);
   RETORT_CHECK(RemoveRecursively(folder).ok() && MakeDirectories(folder).ok()) << folder;
   RETORT_CHECK(WriteFileDurably(folder + "/config.json", json).ok()) << folder;
   return folder;

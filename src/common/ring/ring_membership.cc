@@ -40,6 +40,14 @@ Progress TakeRing::StepClaim(WordMemory& memory) {
       at_ = claimed ? At::kWithdraw : At::kLoadEpoch;
       return Progress::kRunning;
     }
+    default:
+      return StepGeneration(memory);
+  }
+}
+
+// What the last producer exported ends here.
+Progress TakeRing::StepGeneration(WordMemory& memory) {
+  switch (at_) {
     case At::kWithdraw:
       memory.Store({Word::kExported}, 0);
       at_ = At::kLoadGeneration;

@@ -57,6 +57,7 @@ class TakeRing {
     kAnnounce
   };
   Progress StepClaim(WordMemory& memory);
+  Progress StepGeneration(WordMemory& memory);
   Progress StepRepair(WordMemory& memory);
   Progress NextSlot();
 

@@ -198,7 +198,7 @@ TEST(HeadLogitsTest, Bf16_ValueIsFp32AndGradientsNearTheWidened) {
   const std::vector<at::Tensor> got = run(pretend::Device(), at::kBFloat16);
   EXPECT_EQ(got[0].scalar_type(), at::kFloat);
   EXPECT_LT(Error(got[0].cpu(), want[0]), 1e-6);
-  for (int i = 1; i < 4; ++i) EXPECT_LT(Error(got[i].cpu(), want[i]), 2e-2) << i;
+  for (int i = 1; i < 4; ++i) EXPECT_LT(Error(got[i].cpu(), want[i]), 4e-2) << i;
 }
 
 }  // namespace

@@ -257,7 +257,8 @@ TEST_P(TensorRingTest, Threads_LappedObserver_HeaderIsOfOneTensor) {
   std::thread reader([&] {
     const auto observer = *TensorRingObserver::Open(rig_.memory().Map(Access::kReadOnly), kLong);
     while (newest < kTensors - 1 || seen == 0) {
-      const int64_t sequence = newest;
+      // The one that is overwritten next; at the end the last one.
+      const int64_t sequence = newest < kTensors - 1 ? newest - 1 : newest.load();
       if (sequence < 0) continue;
       const auto view = observer.Observe(RingFixture::Request(sequence));
       if (!view.ok()) {
