@@ -3,6 +3,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/rpc/build_version.h"
+#include "testing/test_device.h"
 
 namespace retort::gpu {
 namespace {
@@ -31,3 +32,9 @@ void GpuTest::Drain(Stream stream) {
 }
 
 }  // namespace retort::gpu
+
+namespace retort {
+
+at::Device TestDevice() { return gpu::TestGpu()->device; }
+
+}  // namespace retort

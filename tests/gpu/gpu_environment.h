@@ -1,5 +1,4 @@
-// The GPU of the machine for tests that need a real one. Without one they skip and say so, or fail
-// where RETORT_NEED_GPU is set.
+// The GPU of the machine for tests that need a real one. main.cc runs none without it.
 #pragma once
 
 #include "common/tensor/gpu_device.h"
@@ -13,9 +12,6 @@ const std::string& WhyNoGpu();
 
 class GpuTest : public testing::Test {
  protected:
-  void SetUp() override {
-    if (TestGpu() == nullptr) GTEST_SKIP() << "skipped: no CUDA device: " << WhyNoGpu();
-  }
   static const tensor::GpuDevice& gpu() { return *TestGpu(); }
   static Api& api() { return *gpu().plugin.api; }
 

@@ -15,6 +15,7 @@
 #include <torch/library.h>
 
 #include "testing/pretend_memory.h"
+#include "testing/test_device.h"
 
 namespace retort::pretend {
 namespace {
@@ -216,3 +217,9 @@ void Free(void* memory) { FreeData(memory); }
 void* HostAddress(const void* address) { return TheMemory().HostAddress(address); }
 
 }  // namespace retort::pretend
+
+namespace retort {
+
+at::Device TestDevice() { return pretend::Device(); }
+
+}  // namespace retort

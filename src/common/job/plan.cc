@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/job/applicability.h"
 #include "common/job/checks.h"
+#include "common/job/learner_collective.h"
 #include "common/job/plan_data.h"
 #include "common/job/plan_devices.h"
 #include "common/job/plan_memory.h"
@@ -110,6 +111,7 @@ void AddClusterNotes(const v1::JobSpec& spec, const HostFacts& host, Plan* plan)
   const int64_t update = plan->samples_per_step /
                          std::max<int64_t>(1, plan->updates_per_step /
                                                   std::max(1, spec.algorithm().ppo().ppo_epochs()));
+  if (ranks > 1) plan->gradients = absl::StrCat(ranks, " ranks, summed ", DescribeCollective(spec));
   if (ranks > update) {
     plan->notes.push_back(absl::StrCat(ranks, " learner ranks share ", update,
                                        " samples an update: some have nothing to do"));

@@ -62,6 +62,7 @@ struct Plan {
   int64_t eval_bundles = 0;      // EVAL bundles of one evaluation.
   int64_t evaluations = 0;       // Versions evaluated over the whole run.
 
+  std::string gradients;             // What ranks sum them over; empty for one rank.
   std::vector<std::string> devices;  // "learner 0,2 on device 0 (NVIDIA H200)"; empty: CPU only.
   std::vector<std::string> rewards;  // "exact_match x 1": kind and weight, in the job's order.
 

@@ -85,6 +85,7 @@ std::string Describe(const Plan& plan) {
   Line("evaluations", EvaluationText(plan), &out);
   Line("model", absl::StrCat(plan.parameters, " parameters"), &out);
   Line("trained", TrainedText(plan), &out);
+  if (!plan.gradients.empty()) Line("gradients", plan.gradients, &out);
   if (!plan.devices.empty()) Line("GPUs", absl::StrJoin(plan.devices, ", "), &out);
   if (plan.ring_slots > 0) {
     Line("weight ring",

@@ -93,7 +93,10 @@ TEST_F(PlanTest, MakePlan_MoreRanksThanGpus_OnlyThroughTheHost) {
               HasSubstr("cluster.learner.ranks is 2 on a host with 1 GPU, and NCCL takes one rank "
                         "on each; expected at most 1, or collective: shm"));
   overrides.push_back("cluster.learner.collective=shm");
-  EXPECT_THAT(Planned(kPpoJob, overrides).devices, ElementsAre("learner 0,1 on device 0 (One)"));
+  const Plan plan = Planned(kPpoJob, overrides);
+  EXPECT_THAT(plan.devices, ElementsAre("learner 0,1 on device 0 (One)"));
+  EXPECT_EQ(plan.gradients,
+            "2 ranks, summed over shared memory, through pinned memory of the host");
 }
 
 TEST_F(PlanTest, MakePlan_WorkersElsewhere_CudaIsTheirsToCheck) {

@@ -9,7 +9,7 @@
 #include "common/model/response_batch.h"
 #include "gtest/gtest.h"
 #include "testing/family_configs.h"
-#include "testing/pretend_device.h"
+#include "testing/test_device.h"
 #include "testing/tiny_model.h"
 
 namespace retort::model {
@@ -27,11 +27,11 @@ constexpr double kBf16 = 5e-2;
 constexpr double kBf16Gradient = 0.3;
 
 ParameterArena There(const ParameterArena& arena, at::ScalarType type = at::kFloat) {
-  return *arena.CopyTo(pretend::Device(), type);
+  return *arena.CopyTo(TestDevice(), type);
 }
 
 ParameterArena ZerosThere(const layout::ParameterLayout& layout) {
-  return *ParameterArena::Allocate(layout, at::kFloat, pretend::Device());
+  return *ParameterArena::Allocate(layout, at::kFloat, TestDevice());
 }
 
 PackedBatch Ragged(const layout::ModelConfig& config) {
@@ -86,7 +86,7 @@ void ExpectNear(const Outputs& got, const Outputs& want, double tolerance,
   const auto near = [&](const at::Tensor& a, const at::Tensor& b, const char* what) {
     ASSERT_EQ(a.defined(), b.defined()) << name << " " << what;
     if (!a.defined()) return;
-    EXPECT_EQ(a.device(), pretend::Device());
+    EXPECT_EQ(a.device(), TestDevice());
     EXPECT_LT(NormError(a.detach(), b.detach()), tolerance) << name << " " << what;
   };
   near(got.hidden, want.hidden, "hidden");
@@ -180,12 +180,11 @@ TEST(DeviceModelTest, FullLogProbsAndLogits_EqualTheCpus) {
     const at::Tensor hidden = at::randn({4, config.embedding_size()});
     const VocabMask mask = {30, {5, 29}};
     const at::Tensor want = here.FullLogProbs(hidden, 0.7, mask);
-    const at::Tensor got = there.FullLogProbs(hidden.to(pretend::Device()), 0.7, mask).cpu();
+    const at::Tensor got = there.FullLogProbs(hidden.to(TestDevice()), 0.7, mask).cpu();
     EXPECT_TRUE(at::equal(got.isinf(), want.isinf())) << family.name;
     EXPECT_LT(Error(got.masked_fill(got.isinf(), 0), want.masked_fill(want.isinf(), 0)), kForward)
         << family.name;
-    EXPECT_LT(Error(there.Logits(hidden.to(pretend::Device())).cpu(), here.Logits(hidden)),
-              kForward)
+    EXPECT_LT(Error(there.Logits(hidden.to(TestDevice())).cpu(), here.Logits(hidden)), kForward)
         << family.name;
   }
 }
@@ -240,7 +239,7 @@ TEST(DeviceModelTest, AttachMasters_TwoBackwards_AddInFp32) {
   const layout::ModelConfig config = tiny::ConfigOf(tiny::kFamilyConfigs[3]);  // Tied.
   ASSERT_TRUE(config.tie_word_embeddings);
   const ParameterArena masters = There(tiny::RandomArena(config, true));
-  const ParameterArena half = *masters.CopyTo(pretend::Device(), at::kBFloat16);
+  const ParameterArena half = *masters.CopyTo(TestDevice(), at::kBFloat16);
   const ParameterArena gradients = ZerosThere(half.layout());
   Model model(config, half);
   model.AttachMasters(masters, gradients);
@@ -268,7 +267,7 @@ TEST(DeviceModelTest, AttachMasters_TwoBackwards_AddInFp32) {
 TEST(DeviceModelTest, AttachMasters_Tied_SumOfItsUsesWidened) {
   const layout::ModelConfig config = tiny::ConfigOf(tiny::kFamilyConfigs[3]);
   const ParameterArena half = There(tiny::RandomArena(config, false), at::kBFloat16);
-  const ParameterArena masters = *half.CopyTo(pretend::Device(), at::kFloat);
+  const ParameterArena masters = *half.CopyTo(TestDevice(), at::kFloat);
   const PackedBatch batch = Ragged(config);
   const auto gradient = [&](bool through_hidden, bool through_head) {
     const ParameterArena gradients = ZerosThere(half.layout());
@@ -288,7 +287,7 @@ TEST(DeviceModelTest, AttachMasters_Tied_SumOfItsUsesWidened) {
 TEST(DeviceModelTest, MastersUpdated_RoundedIntoTheArena_NextForwardSeesThem) {
   const layout::ModelConfig config = tiny::TinyConfig();
   const ParameterArena masters = There(tiny::RandomArena(config, false));
-  const ParameterArena half = *masters.CopyTo(pretend::Device(), at::kBFloat16);
+  const ParameterArena half = *masters.CopyTo(TestDevice(), at::kBFloat16);
   Model model(config, half);
   model.AttachMasters(masters, ZerosThere(half.layout()));
   const PackedBatch batch = Pack({{1, 2, 3}});

@@ -6,7 +6,7 @@
 #include "common/model/composite.h"
 #include "common/model/ops.h"
 #include "gtest/gtest.h"
-#include "testing/pretend_device.h"
+#include "testing/test_device.h"
 
 namespace retort::model {
 namespace {
@@ -85,7 +85,7 @@ TEST(PortableAttentionTest, ValueAndGradients_EveryRule_EqualTheCpus) {
   for (const Case& c : kCases) {
     const Problem problem(c);
     const Result want = Compute(problem.in, problem.seed);
-    const Result got = Compute(problem.To(pretend::Device(), at::kFloat), problem.seed);
+    const Result got = Compute(problem.To(TestDevice(), at::kFloat), problem.seed);
     EXPECT_LT(Error(got.out, want.out), 5e-6) << c.name;
     EXPECT_LT(Error(got.gradient, want.gradient), 1e-5) << c.name;
     const portable::AttentionOutput direct = portable::AttentionForward(problem.in);
@@ -99,7 +99,7 @@ TEST(PortableAttentionTest, ValueAndGradients_EveryRule_EqualTheCpus) {
 TEST(PortableAttentionTest, Bf16_EveryRule_NearTheWidened) {
   for (const Case& c : kCases) {
     const Problem problem(c);
-    const portable::AttentionTensors half = problem.To(pretend::Device(), at::kBFloat16);
+    const portable::AttentionTensors half = problem.To(TestDevice(), at::kBFloat16);
     Problem rounded = problem;
     rounded.in.qkv = half.qkv.cpu().to(at::kFloat);
     const Result want = Compute(rounded.in, problem.seed.to(at::kBFloat16).to(at::kFloat));
@@ -115,8 +115,8 @@ TEST(PortableAttentionTest, Bf16_EveryRule_NearTheWidened) {
 
 TEST(PortableAttentionTest, Repeated_EqualBits) {
   const Problem problem(kCases[4]);
-  const Result a = Compute(problem.To(pretend::Device(), at::kFloat), problem.seed);
-  const Result b = Compute(problem.To(pretend::Device(), at::kFloat), problem.seed);
+  const Result a = Compute(problem.To(TestDevice(), at::kFloat), problem.seed);
+  const Result b = Compute(problem.To(TestDevice(), at::kFloat), problem.seed);
   EXPECT_TRUE(at::equal(a.out, b.out) && at::equal(a.gradient, b.gradient));
 }
 

@@ -10,7 +10,7 @@
 #include "common/model/generate.h"
 #include "gtest/gtest.h"
 #include "testing/family_configs.h"
-#include "testing/pretend_device.h"
+#include "testing/test_device.h"
 #include "testing/tiny_model.h"
 
 namespace retort::model {
@@ -21,7 +21,7 @@ using tensor::ParameterArena;
 constexpr int64_t kLength = 37;  // Three blocks; every window of the families is shorter.
 
 ParameterArena There(const ParameterArena& arena, at::ScalarType type = at::kFloat) {
-  return *arena.CopyTo(pretend::Device(), type);
+  return *arena.CopyTo(TestDevice(), type);
 }
 
 std::vector<int64_t> Ids(const layout::ModelConfig& config) {

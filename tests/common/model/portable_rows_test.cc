@@ -5,7 +5,7 @@
 #include "common/model/composite.h"
 #include "common/model/ops.h"
 #include "gtest/gtest.h"
-#include "testing/pretend_device.h"
+#include "testing/test_device.h"
 
 namespace retort::model {
 namespace {
@@ -48,8 +48,8 @@ void ExpectDeviceEqualsCpu(const Op& op, const std::vector<at::Tensor>& inputs, 
                            const std::string& name) {
   const at::Tensor seed = at::randn({inputs[0].size(0), width});
   const Evaluated want = Evaluate(op, inputs, seed, at::kCPU);
-  ExpectClose(Evaluate(op, inputs, seed, pretend::Device()), want, kTolerance, name);
-  const Evaluated half = Evaluate(op, inputs, seed, pretend::Device(), at::kBFloat16);
+  ExpectClose(Evaluate(op, inputs, seed, TestDevice()), want, kTolerance, name);
+  const Evaluated half = Evaluate(op, inputs, seed, TestDevice(), at::kBFloat16);
   EXPECT_EQ(half.y.scalar_type(), at::kBFloat16);
   for (const at::Tensor& g : half.gradients) EXPECT_EQ(g.scalar_type(), at::kBFloat16);
   std::vector<at::Tensor> rounded;
@@ -123,7 +123,7 @@ TEST(PortableRowsTest, RmsNorm_OfBf16_SumsInFp32) {
   const at::Tensor x = at::ones({1, 4096}, at::kBFloat16);
   const at::Tensor w = at::ones({4096}, at::kBFloat16);
   const portable::RmsNormOutput out =
-      portable::RmsNormForward(x.to(pretend::Device()), w.to(pretend::Device()), 0, 0);
+      portable::RmsNormForward(x.to(TestDevice()), w.to(TestDevice()), 0, 0);
   EXPECT_EQ(out.rstd.scalar_type(), at::kFloat);
   EXPECT_EQ(out.rstd.item<float>(), 1.0f);
 }

@@ -6,7 +6,7 @@
 #include "common/model/composite.h"
 #include "common/model/head_logits.h"
 #include "gtest/gtest.h"
-#include "testing/pretend_device.h"
+#include "testing/test_device.h"
 
 namespace retort::model {
 namespace {
@@ -92,7 +92,7 @@ TEST(PortableVocabHeadTest, ValueAndGradients_OnTheDevice_EqualTheCpus) {
   for (const Case& c : kCases) {
     const Problem p(c);
     const Results want = Evaluate(c, p, at::kCPU);
-    ExpectClose(Evaluate(c, p, pretend::Device()), want, 1e-5, c.name);
+    ExpectClose(Evaluate(c, p, TestDevice()), want, 1e-5, c.name);
   }
 }
 
@@ -101,7 +101,7 @@ TEST(PortableVocabHeadTest, OneOutputOnly_GradientsEqualTheCpus) {
   const Problem p(c);
   for (const bool entropy : {false, true}) {
     const Results want = Evaluate(c, p, at::kCPU, at::kFloat, !entropy, entropy);
-    ExpectClose(Evaluate(c, p, pretend::Device(), at::kFloat, !entropy, entropy), want, 1e-5,
+    ExpectClose(Evaluate(c, p, TestDevice(), at::kFloat, !entropy, entropy), want, 1e-5,
                 entropy ? "entropy" : "log-probs");
   }
 }
@@ -110,7 +110,7 @@ TEST(PortableVocabHeadTest, Bf16_NearTheWidened) {
   for (const Case& c : kCases) {
     if (c.rows == 0) continue;
     Problem p(c);
-    const Results half = Evaluate(c, p, pretend::Device(), at::kBFloat16);
+    const Results half = Evaluate(c, p, TestDevice(), at::kBFloat16);
     EXPECT_EQ(half.log_probs.scalar_type(), at::kFloat);
     EXPECT_EQ(half.weight.scalar_type(), at::kBFloat16);
     const auto round = [](at::Tensor& t) {
@@ -144,7 +144,7 @@ TEST(PortableVocabHeadTest, Forward_EverythingWanted_EqualsTheCpus) {
     };
     std::vector<float> told, want_told;
     const HeadOutput want = run(at::kCPU, &want_told);
-    const HeadOutput got = run(pretend::Device(), &told);
+    const HeadOutput got = run(TestDevice(), &told);
     EXPECT_TRUE(at::equal(got.argmax.cpu(), want.argmax)) << c.name;
     EXPECT_TRUE(at::equal(got.top_ids.cpu(), want.top_ids)) << c.name;
     EXPECT_LT(Error(got.log_probs.cpu(), want.log_probs), 1e-5) << c.name;
@@ -163,18 +163,17 @@ TEST(PortableVocabHeadTest, Forward_EverythingWanted_EqualsTheCpus) {
 }
 
 TEST(PortableVocabHeadTest, TopAndArgmax_AmongEquals_LowestIdFirst) {
-  const at::Tensor hidden = at::ones({1, 2}).to(pretend::Device());
+  const at::Tensor hidden = at::ones({1, 2}).to(TestDevice());
   const at::Tensor weight = at::tensor({1.0f, 3.0f, 2.0f, 3.0f, 3.0f}).unsqueeze(1).expand({5, 2});
-  const HeadOutput out =
-      HeadForward(hidden, {weight.contiguous().to(pretend::Device()), {}}, {}, {},
-                  {.entropy = false, .argmax = true, .top_k = 4, .sink = {}});
+  const HeadOutput out = HeadForward(hidden, {weight.contiguous().to(TestDevice()), {}}, {}, {},
+                                     {.entropy = false, .argmax = true, .top_k = 4, .sink = {}});
   EXPECT_EQ(out.argmax.item<int64_t>(), 1);
   EXPECT_TRUE(at::equal(out.top_ids.cpu().squeeze(0), at::tensor({1, 3, 4, 2}, at::kLong)));
 }
 
 TEST(PortableVocabHeadTest, ExcludedTarget_LogProbIsMinusInfinity) {
-  const at::Tensor hidden = at::randn({2, 3}).to(pretend::Device());
-  const at::Tensor weight = at::randn({6, 3}).to(pretend::Device());
+  const at::Tensor hidden = at::randn({2, 3}).to(TestDevice());
+  const at::Tensor weight = at::randn({6, 3}).to(TestDevice());
   const at::Tensor log_probs =
       HeadLogProbs(hidden, {weight, {}}, at::tensor({2, 3}, at::kLong), {1.0, 0, {6, {3}}})
           .log_probs.cpu();
@@ -195,7 +194,7 @@ TEST(HeadLogitsTest, Bf16_ValueIsFp32AndGradientsNearTheWidened) {
                                    leaves[2].grad()};
   };
   const std::vector<at::Tensor> want = run(at::kCPU, at::kFloat);
-  const std::vector<at::Tensor> got = run(pretend::Device(), at::kBFloat16);
+  const std::vector<at::Tensor> got = run(TestDevice(), at::kBFloat16);
   EXPECT_EQ(got[0].scalar_type(), at::kFloat);
   EXPECT_LT(Error(got[0].cpu(), want[0]), 1e-6);
   for (int i = 1; i < 4; ++i) EXPECT_LT(Error(got[i].cpu(), want[i]), 4e-2) << i;

@@ -17,12 +17,12 @@
 #include "common/objective/sft_loss.h"
 #include "common/objective/token_log_probs.h"
 #include "gtest/gtest.h"
-#include "testing/pretend_device.h"
+#include "testing/test_device.h"
 
 namespace retort::objective {
 namespace {
 
-const at::Device kDevices[] = {at::kCPU, pretend::Device()};
+const at::Device kDevices[] = {at::kCPU, TestDevice()};
 
 // Numbers [rows, columns] that differ with `seed`.
 at::Tensor Numbers(int64_t seed, int64_t rows = 3, int64_t columns = 5) {
@@ -35,8 +35,8 @@ at::Tensor Mask() { return (at::arange(15) < 11).view({3, 5}); }
 
 // What `body` gives on each device has equal bits and lies there.
 void ExpectEqualOnBoth(const std::function<at::Tensor(const at::Device&)>& body) {
-  const at::Tensor here = body(at::kCPU), there = body(pretend::Device());
-  EXPECT_EQ(there.device(), pretend::Device());
+  const at::Tensor here = body(at::kCPU), there = body(TestDevice());
+  EXPECT_EQ(there.device(), TestDevice());
   EXPECT_TRUE(at::equal(there.cpu(), here)) << there.cpu() << here;
 }
 
@@ -61,10 +61,10 @@ TEST(DeviceObjectiveTest, AdamW_AndRmsprop) {
 TEST(DeviceObjectiveTest, SumOfSquaresAndClipping) {
   const at::Tensor g = Numbers(3, 200, 301);
   const double want = SumOfSquares(g);
-  EXPECT_NEAR(SumOfSquares(g.to(pretend::Device())), want, 1e-12 * want);
-  EXPECT_NEAR(SumOfSquares(g.to(pretend::Device()).to(at::kDouble)), want, 1e-12 * want);
-  EXPECT_FALSE(std::isfinite(SumOfSquares((g / 0.0).to(pretend::Device()))));
-  const at::Tensor a = g.clone(), b = g.to(pretend::Device());
+  EXPECT_NEAR(SumOfSquares(g.to(TestDevice())), want, 1e-12 * want);
+  EXPECT_NEAR(SumOfSquares(g.to(TestDevice()).to(at::kDouble)), want, 1e-12 * want);
+  EXPECT_FALSE(std::isfinite(SumOfSquares((g / 0.0).to(TestDevice()))));
+  const at::Tensor a = g.clone(), b = g.to(TestDevice());
   const double norm = ClipGradNorm({a}, 1.0);
   EXPECT_NEAR(ClipGradNorm({b}, 1.0), norm, 1e-12 * norm);
   EXPECT_TRUE(at::allclose(b.cpu(), a, 1e-6, 0));
