@@ -68,21 +68,18 @@ void FakeGpu::FailCall(Call call, int64_t number, absl::Status status) {
 
 int64_t FakeGpu::calls(Call call) const {
   MutexLock lock(&mutex_);
-  const auto found = calls_.find(call);
-  return found == calls_.end() ? 0 : found->second;
+  return calls_.contains(call) ? calls_.at(call) : 0;
 }
 
 void FakeGpu::HoldStream(Stream stream) {
   MutexLock lock(&mutex_);
   streams_.at(stream)->held = true;
 }
-
 void FakeGpu::ReleaseStream(Stream stream) {
   MutexLock lock(&mutex_);
   streams_.at(stream)->held = false;
   Run();
 }
-
 bool FakeGpu::IsIdle(Stream stream) {
   MutexLock lock(&mutex_);
   Run();
@@ -305,8 +302,11 @@ absl::Status FakeGpu::Record(Event event, Stream stream) {
   RETORT_RETURN_IF_ERROR(Enter(Call::kRecord));
   RETORT_ASSIGN_OR_RETURN(const std::shared_ptr<FakeGpuFile> file, FindEvent(event));
   file->trailer().recorder.store(process_);
-  const uint64_t record = file->trailer().recorded.fetch_add(1) + 1;
-  return Put(stream, {Work::Kind::kRecord, nullptr, nullptr, 0, file, record});
+  // Counted after it has run, if it can: no other process sees work that is only about to run.
+  const uint64_t record = file->trailer().recorded.load() + 1;
+  const absl::Status status = Put(stream, {Work::Kind::kRecord, nullptr, nullptr, 0, file, record});
+  if (status.ok()) file->trailer().recorded.store(record);
+  return status;
 }
 
 absl::Status FakeGpu::StreamWait(Stream stream, Event event) {

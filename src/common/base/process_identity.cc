@@ -24,6 +24,7 @@ enum class Asked { kAnswered, kNoSuchProcess, kNoAnswer };
 struct ProcessStat {
   Asked asked = Asked::kNoAnswer;
   char state = '?';
+  uint64_t flags = 0;
   uint64_t start_time = 0;
 };
 
@@ -44,8 +45,10 @@ ProcessStat ReadStat(int64_t pid) {
   const size_t name_end = line.rfind(") ");
   if (name_end == absl::string_view::npos) return stat;
   const std::vector<absl::string_view> fields = absl::StrSplit(line.substr(name_end + 2), ' ');
-  constexpr size_t kStartTime = 19;  // Field 22 of the line; state is field 3.
+  constexpr size_t kFlags = 6;  // Field 9 of the line; state is field 3.
+  constexpr size_t kStartTime = 19;
   if (fields.size() <= kStartTime || fields[0].empty() ||
+      !absl::SimpleAtoi(fields[kFlags], &stat.flags) ||
       !absl::SimpleAtoi(fields[kStartTime], &stat.start_time)) {
     return stat;
   }
@@ -73,6 +76,12 @@ bool IsAlive(const ProcessIdentity& process) {
   // Compared as packed: an identity that was unpacked from a word lacks the upper bits.
   return PackProcess({process.pid, stat.start_time}) == PackProcess(process) && stat.state != 'Z' &&
          stat.state != 'X';
+}
+
+bool IsEnding(const ProcessIdentity& process) {
+  if (!IsAlive(process)) return true;
+  constexpr uint64_t kExiting = 4;  // PF_EXITING of the kernel.
+  return process.pid != 0 && (ReadStat(process.pid).flags & kExiting) != 0;
 }
 
 absl::StatusOr<uint64_t> OwnPidNamespace() {

@@ -23,6 +23,10 @@ absl::StatusOr<ProcessIdentity> OwnProcess();
 // it holds, so only a certain death counts.
 bool IsAlive(const ProcessIdentity& process);
 
+// True from when it begins to end: its descriptors may be closed already, while its other threads
+// still run. For saying why something of it failed, not for taking what it holds.
+bool IsEnding(const ProcessIdentity& process);
+
 // A number of the calling process's PID namespace, alike for all processes in it, never 0. Errors:
 // INTERNAL /proc is not readable.
 absl::StatusOr<uint64_t> OwnPidNamespace();

@@ -141,7 +141,7 @@ absl::Status DeviceConsumer::Open(uint64_t generation) {
   if (status.ok()) status = OpenEvents();
   if (status.ok()) return status;
   const bool ended = exported.ok() && (ring_->Load({Word::kExported}) != generation ||
-                                       !ring_->IsAlive(exported->process));
+                                       IsEnding(UnpackProcess(exported->process)));
   Close();
   // Handles of a process that has died fail in any way.
   return ended ? Ended(generation) : status;

@@ -141,7 +141,7 @@ absl::Status DeviceProducer::WaitForConsumer(RingMemory& ring, int entry, gpu::S
   if (status.ok()) status = api_->StreamWait(stream, released.event);
   if (status.ok()) return status;
   // It may have ended, or given its entry back, between the looks above and the call.
-  if (ring.Load(owner_word) != owner || !ring.IsAlive(owner)) {
+  if (ring.Load(owner_word) != owner || IsEnding(UnpackProcess(owner))) {
     Forget(released);
     return absl::OkStatus();
   }

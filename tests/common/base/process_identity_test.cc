@@ -39,10 +39,12 @@ TEST(ProcessIdentityTest, IsAlive_ZombieThatNobodyCollected_False) {
   ProcessIdentity child;
   ASSERT_EQ(read(to_parent[0], &child, sizeof(child)), static_cast<ssize_t>(sizeof(child)));
   EXPECT_TRUE(IsAlive(child));
+  EXPECT_FALSE(IsEnding(child));
   ASSERT_EQ(write(to_child[1], "x", 1), 1);
   siginfo_t info;
   ASSERT_EQ(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);  // Ended, not collected.
   EXPECT_FALSE(IsAlive(child));
+  EXPECT_TRUE(IsEnding(child));
   ASSERT_EQ(waitpid(pid, nullptr, 0), pid);
   EXPECT_FALSE(IsAlive(child));
   for (const int fd : {to_child[0], to_child[1], to_parent[0], to_parent[1]}) close(fd);
