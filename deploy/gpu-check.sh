@@ -6,8 +6,11 @@
 #     --goldens DIR   golden cases for retort-conformance (a folder with model/)
 #     --quick         without the table of speeds
 #     --out DIR       where runs and the report go (default: a new folder in TMPDIR); report.txt holds all that is printed
-# Ends with 0 only if every check that it could make passed; says what it could not make.
+# From a source folder it finds LibTorch's CUDA part as the bundle does: RETORT_TORCH (the folder of a torch package), or
+# the first python3 that has one. Ends with 0 only if every check that it could make passed, and says what it could not
+# make; 2: there is no GPU to check, or something is missing.
 set -euo pipefail
+die() { echo "gpu-check: $*" >&2; exit 2; }
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 goldens='' quick='' out=''
 while [ $# -gt 0 ]; do
@@ -15,12 +18,25 @@ while [ $# -gt 0 ]; do
     --goldens) goldens=${2:?--goldens needs a folder}; shift 2 ;;
     --out) out=${2:?--out needs a folder}; shift 2 ;;
     --quick) quick=1; shift ;;
-    *) echo "gpu-check: unknown argument '$1'; usage: deploy/gpu-check.sh [--goldens DIR] [--quick] [--out DIR]" >&2; exit 2 ;;
+    -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) die "unknown argument '$1'; usage: deploy/gpu-check.sh [--goldens DIR] [--quick] [--out DIR]" ;;
   esac
 done
 bin=$top/bin bench=$top/bin
-[ -x "$bin/retort" ] || { bin=$top/build/bin bench=$top/build/bench; }
-[ -x "$bin/retort" ] || { echo "gpu-check: no programs in $top/bin or $top/build/bin; unpack the bundle, or run deploy/build.sh" >&2; exit 2; }
+if [ ! -x "$bin/retort" ]; then
+  bin=$top/build/bin bench=$top/build/bench
+  torch=${RETORT_TORCH:-$(python3 -c 'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")' 2>/dev/null || true)}
+  [ -d "$torch/torch" ] && torch=$torch/torch
+  for folder in "$torch/lib" "$torch"/../nvidia/*/lib; do
+    [ ! -d "$folder" ] || LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+  done
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
+fi
+for program in "$bin"/{retort,retort-worker,retort-gpu-test,retort-conformance,quickstart-data} "$bench"/{decode_bench,train_bench}; do
+  [ -x "$program" ] || die "$program is missing; unpack the bundle (deploy/bundle.sh), or run deploy/build.sh"
+done
+devices=$("$bin/retort" devices --json) || die "retort devices failed (above)"
+case $devices in *'"index":'*) ;; *) die "this machine has no CUDA device, so there is nothing to check" ;; esac
 mkdir -p "${out:=$(mktemp -d "${TMPDIR:-/tmp}/gpu-check.XXXXXX")}"
 out=$(cd "$out" && pwd)
 exec > >(tee "$out/report.txt") 2>&1
@@ -36,7 +52,6 @@ check() {  # NAME COMMAND...
 title "devices, $(date -u +%FT%TZ), $(uname -nr)"
 "$bin/retort" --version
 "$bin/retort" devices
-"$bin/retort" devices --json | grep -q '"index":' || { echo "gpu-check: no device, so there is nothing to check" >&2; exit 2; }
 if command -v nvidia-smi >/dev/null; then nvidia-smi --query-gpu=name,driver_version,memory.total,pcie.link.gen.current --format=csv; fi
 
 check "GPU tests" env RETORT_NEED_GPU=1 "$bin/retort-gpu-test" --gtest_brief=0

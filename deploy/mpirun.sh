@@ -56,6 +56,10 @@ flock --nonblock 9 || usage "another mpirun.sh uses $scratch"
 command=(mpirun -n "$ranks" --bind-to none --tag-output
          --mca orte_tmpdir_base "$scratch/session" --mca btl_vader_backing_directory "$scratch/vader"
          -x OMP_WAIT_POLICY=passive)
+# What workers on GPUs find their libraries and their network by.
+for name in LD_LIBRARY_PATH RETORT_TORCH RETORT_GPU_PLUGIN "${!NCCL_@}"; do
+  [ -z "${!name:-}" ] || command+=(-x "$name")
+done
 [ -z "$hostfile" ] || command+=(--hostfile "$hostfile")
 [ -n "$hostfile" ] || [ "$ranks" -le "$(nproc)" ] || command+=(--oversubscribe)
 [ "$(id -u)" -ne 0 ] || command+=(--allow-run-as-root)

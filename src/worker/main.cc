@@ -130,24 +130,42 @@ v1::Device DeviceOf(const v1::Welcome& welcome) {
   }
 }
 
-// The role's GPU if the job gives it one; none is no error. Before any other ATen call.
+// The role's GPU if the job gives it one; none is no error. Before any other ATen call. A host that
+// cannot give it will not the next time either.
 absl::StatusOr<std::optional<tensor::GpuDevice>> OpenDevice(const v1::Welcome& welcome) {
   if (DeviceOf(welcome) != v1::DEVICE_CUDA) return std::optional<tensor::GpuDevice>();
-  RETORT_ASSIGN_OR_RETURN(
-      tensor::GpuDevice gpu,
-      tensor::OpenGpu(ExecutableDirectory(), rpc::BuildVersion(), welcome.index()));
-  LogInfo("device={} name=\"{}\" uuid={} of={} nccl={}", gpu.device.str(), gpu.info.name,
-          gpu.info.uuid, gpu.device_count, gpu.plugin.nccl->version());
-  return std::optional<tensor::GpuDevice>(std::move(gpu));
+  absl::StatusOr<tensor::GpuDevice> gpu =
+      tensor::OpenGpu(ExecutableDirectory(), rpc::BuildVersion(), welcome.index());
+  if (!gpu.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("the job gives ", v1::Role_Name(welcome.role()),
+                                                   " ", welcome.index(),
+                                                   " device cuda: ", gpu.status().message()));
+  }
+  LogInfo("device={} name=\"{}\" uuid={} of={} nccl={}", gpu->device.str(), gpu->info.name,
+          gpu->info.uuid, gpu->device_count, gpu->plugin.nccl->version());
+  return std::optional<tensor::GpuDevice>(*std::move(gpu));
+}
+
+// What a role needs of its host. The driver is told what is wrong: whoever started the worker may
+// not see its log.
+absl::StatusOr<std::optional<tensor::GpuDevice>> CheckHost(DriverSession& session) {
+  const absl::Status files = CheckOwnFiles(session.welcome());
+  absl::StatusOr<std::optional<tensor::GpuDevice>> gpu =
+      files.ok() ? OpenDevice(session.welcome()) : files;
+  if (gpu.ok()) return gpu;
+  v1::Fence loading;
+  loading.set_epoch(session.welcome().epoch());
+  const absl::Status told = session.ReportFailure(loading, gpu.status());
+  if (!told.ok()) LogInfo("failure not reported: {}", std::string(told.message()));
+  return gpu;
 }
 
 absl::Status RunRole(DriverSession& session, const std::string& token, int threads,
                      collective::MpiRuntime* mpi) {
-  RETORT_RETURN_IF_ERROR(CheckOwnFiles(session.welcome()));
-  RETORT_ASSIGN_OR_RETURN(const std::optional<tensor::GpuDevice> opened,
-                          OpenDevice(session.welcome()));
+  RETORT_ASSIGN_OR_RETURN(const std::optional<tensor::GpuDevice> opened, CheckHost(session));
   const tensor::GpuDevice* const gpu = opened.has_value() ? &*opened : nullptr;
   tensor::ConfigureTorchProcess(threads);
+  if (session.welcome().spec().cluster().tf32()) tensor::AllowTf32();
   switch (session.welcome().role()) {
     case v1::ROLE_ROLLOUT:
       return RunRollout(session, {.token = token, .gpu = gpu});

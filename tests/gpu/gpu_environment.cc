@@ -1,6 +1,7 @@
 #include "gpu/gpu_environment.h"
 
 #include "absl/time/clock.h"
+#include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/rpc/build_version.h"
 #include "testing/test_device.h"
@@ -35,6 +36,9 @@ void GpuTest::Drain(Stream stream) {
 
 namespace retort {
 
-at::Device TestDevice() { return gpu::TestGpu()->device; }
+at::Device TestDevice() {
+  RETORT_CHECK(gpu::TestGpu() != nullptr) << gpu::WhyNoGpu();
+  return gpu::TestGpu()->device;
+}
 
 }  // namespace retort

@@ -30,8 +30,8 @@ absl::StatusOr<Plugin> Load(const std::string& path, const std::string& build) {
   if (library == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("the GPU plug-in ", path, " cannot be loaded: ", dlerror(),
-                     "; LD_LIBRARY_PATH must name the lib folders of torch and of the nvidia "
-                     "packages beside it"));
+                     "; LD_LIBRARY_PATH must name the lib folders of a torch with CUDA and of the "
+                     "nvidia packages beside it (docs/gpu.md)"));
   }
   const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, kPluginEntry));
   if (entry == nullptr) {

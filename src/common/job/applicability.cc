@@ -18,6 +18,13 @@ bool HasLoraPath(const v1::JobSpec& spec) { return spec.policy().lora().has_path
 bool TrainsEveryWeight(const v1::JobSpec& spec) { return !UsesAdapter(spec.policy()); }
 bool GeneratesNothing(const v1::JobSpec& spec) { return IsSft(spec) && spec.eval().every() == 0; }
 
+bool ComputesOnCpus(const v1::JobSpec& spec) {
+  const v1::ClusterSpec& cluster = spec.cluster();
+  return cluster.learner().device() != v1::DEVICE_CUDA &&
+         cluster.rollout().device() != v1::DEVICE_CUDA &&
+         cluster.scorer().device() != v1::DEVICE_CUDA;
+}
+
 struct Rule {
   absl::string_view field;  // And everything below it.
   bool (*ignored)(const v1::JobSpec&);
@@ -49,6 +56,7 @@ constexpr Rule kRules[] = {
     {"rollout.top_p", IsSft, kGreedy},
     {"rollout.bundle_prompts", IsSft, kGreedy},
     {"cluster.scorer", IsSft, "sft has no reference to score with"},
+    {"cluster.tf32", ComputesOnCpus, "no role has device cuda"},
     {"rollout", GeneratesNothing, kNoEval},
     {"rewards", GeneratesNothing, kNoEval},
     {"cluster.rollout", GeneratesNothing, kNoEval},

@@ -129,10 +129,18 @@ void AddClusterNotes(const v1::JobSpec& spec, const HostFacts& host, Plan* plan)
 
 }  // namespace
 
-int64_t RolePlan::private_bytes() const {
+int64_t RolePlan::host_bytes() const {
   int64_t bytes = 0;
   for (const MemoryItem& item : memory) {
-    if (!item.shared) bytes += item.bytes;
+    if (!item.shared && (!on_gpu || item.on_host)) bytes += item.bytes;
+  }
+  return bytes;
+}
+
+int64_t RolePlan::gpu_bytes() const {
+  int64_t bytes = 0;
+  for (const MemoryItem& item : memory) {
+    if (on_gpu && !item.on_host) bytes += item.bytes;
   }
   return bytes;
 }
@@ -163,11 +171,13 @@ absl::StatusOr<Plan> MakePlan(const v1::JobSpec& spec) {
 }
 
 absl::StatusOr<std::string> PlanCommand(const std::string& path,
-                                        absl::Span<const std::string> overrides) {
+                                        absl::Span<const std::string> overrides,
+                                        bool workers_elsewhere) {
   RETORT_ASSIGN_OR_RETURN(LoadedJob job, LoadJobWithPositions(path, overrides));
   RecordBegin(absl::Now(), &job.spec);
-  RETORT_ASSIGN_OR_RETURN(Plan plan,
-                          MakePlan(job.spec, job.positions, ThisHost(job.spec.output().dir())));
+  HostFacts host = ThisHost(job.spec.output().dir());
+  if (workers_elsewhere) host.gpus = nullptr;
+  RETORT_ASSIGN_OR_RETURN(Plan plan, MakePlan(job.spec, job.positions, host));
   const absl::Status free = CheckOutputDir(job.spec, job.positions);
   // The plan of a run that is there already is worth a look.
   if (!free.ok() && free.code() != absl::StatusCode::kFailedPrecondition) return free;

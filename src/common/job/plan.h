@@ -33,7 +33,8 @@ HostFacts ThisHost(const std::string& output_dir);
 struct MemoryItem {
   std::string what;  // "weights", "gradients", "moments", "KV cache" …
   int64_t bytes = 0;
-  bool shared = false;  // One copy on the host, mapped by many processes.
+  bool shared = false;   // One copy on the host, mapped by many processes.
+  bool on_host = false;  // Of a role on a GPU: in the host's memory all the same.
 };
 
 struct RolePlan {
@@ -43,7 +44,9 @@ struct RolePlan {
   std::vector<MemoryItem> memory;  // Per process; estimates leave out code and allocator slack.
   bool on_gpu = false;             // Then that is memory of a GPU.
 
-  int64_t private_bytes() const;
+  // Per process, without what is shared.
+  int64_t host_bytes() const;
+  int64_t gpu_bytes() const;
 };
 
 struct Plan {
@@ -70,6 +73,7 @@ struct Plan {
   bool importance_sampling = false;  // The policy loss is weighted by old / behaviour probability.
   int ring_slots = 0;                // lag + 2; 0 where no role maps the policy's weights.
   int64_t ring_slot_bytes = 0;
+  bool ring_on_gpu = false;  // In the memory of learner 0's GPU, not the host's.
 
   int64_t parameters = 0;  // Elements of the policy, value head included, without padding.
   int64_t trainable_parameters = 0;  // Of these and an adapter's: those that training changes.
@@ -105,7 +109,9 @@ std::string Describe(const Plan& plan);
 absl::Status CheckOutputDir(const v1::JobSpec& spec, const FieldPositions& positions = {});
 
 // `retort plan FILE --set …`: the text to print. An output.dir that is taken is only noted.
+// `workers_elsewhere`: this host's GPUs do not matter.
 absl::StatusOr<std::string> PlanCommand(const std::string& path,
-                                        absl::Span<const std::string> overrides);
+                                        absl::Span<const std::string> overrides,
+                                        bool workers_elsewhere = false);
 
 }  // namespace retort::job

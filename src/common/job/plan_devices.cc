@@ -18,12 +18,13 @@ absl::Status CheckHost(const std::string& field, const FieldPositions& at,
                        const absl::StatusOr<std::vector<gpu::DeviceInfo>>& gpus) {
   if (!gpus.ok()) {
     return at.Error(field, absl::StrCat("is cuda, but ", gpus.status().message(),
-                                        "; expected cpu on this host"));
+                                        "; expected cpu on this host (or --workers=external, "
+                                        "for workers of others)"));
   }
   if (!gpus->empty()) return absl::OkStatus();
   return at.Error(field,
                   "is cuda, but this host has no CUDA device (retort devices lists them); expected "
-                  "cpu, or a host with an NVIDIA GPU and its driver");
+                  "cpu, or a host with an NVIDIA GPU and its driver (or --workers=external)");
 }
 
 absl::Status CheckRanks(const v1::JobSpec& spec, const FieldPositions& at, size_t devices) {
@@ -54,13 +55,12 @@ std::vector<int> ProcessesOn(const RolePlan& role, size_t device, size_t devices
 // One device's workers and what they want of its memory.
 void PlanDevice(const std::vector<gpu::DeviceInfo>& gpus, size_t device, Plan* plan) {
   // The ring lies where learner 0 is.
-  const bool ring = device == 0 && plan->roles.back().on_gpu;
-  int64_t bytes = ring ? plan->ring_slots * plan->ring_slot_bytes : 0;
+  int64_t bytes = device == 0 && plan->ring_on_gpu ? plan->ring_slots * plan->ring_slot_bytes : 0;
   for (const RolePlan& role : plan->roles) {
     if (!role.on_gpu) continue;
     const std::vector<int> processes = ProcessesOn(role, device, gpus.size());
     if (processes.empty()) continue;
-    bytes += static_cast<int64_t>(processes.size()) * role.private_bytes();
+    bytes += static_cast<int64_t>(processes.size()) * role.gpu_bytes();
     plan->devices.push_back(absl::StrCat(role.role, " ", absl::StrJoin(processes, ","), " on ",
                                          DeviceText(gpus[device])));
   }

@@ -58,6 +58,13 @@ class MemoryPlanner {
     plan_.total_threads += processes * pool.threads();
   }
 
+  bool OnGpu(v1::Device device) const { return device == v1::DEVICE_CUDA; }
+  // Of what a role on `device` computes with, in the policy's type.
+  int64_t ElementBytes(v1::Device device) const {
+    const bool half = OnGpu(device) && spec_.policy().dtype() == v1::DATA_TYPE_BFLOAT16;
+    return half ? kFloatBytes / 2 : kFloatBytes;
+  }
+
   // Tokens of the largest forward pass that trains or scores.
   int64_t MicroBatchTokens() const {
     return std::min(spec_.optimizer().micro_batch_tokens(),
@@ -89,17 +96,23 @@ class MemoryPlanner {
 
   std::vector<MemoryItem> RolloutMemory() const {
     const layout::ModelConfig& config = models_.config;
+    const v1::Device device = spec_.cluster().rollout().device();
     const int64_t batch = spec_.rollout().max_batch();
     const int64_t length = plan_.longest_prompt + spec_.rollout().max_new_tokens();
     std::vector<MemoryItem> memory = {
         {"KV cache",
          Product({batch, length, config.num_hidden_layers, 2 * config.num_key_value_heads,
-                  config.head_dim, kFloatBytes}),
+                  config.head_dim, ElementBytes(device)}),
          false},
         {"logits", Product({batch, config.vocab_size, kFloatBytes}), false}};
     if (models_.adapter.has_value()) {
+      memory.push_back({"base weights",
+                        Product({models_.policy.published_elements, ElementBytes(device)}), false});
+    }
+    // A ring in the host's memory is of no use to a GPU.
+    if (OnGpu(device) && !OnGpu(spec_.cluster().learner().device())) {
       memory.push_back(
-          {"base weights", Product({models_.policy.published_elements, kFloatBytes}), false});
+          {"weights", Product({models_.trained.published_elements, kFloatBytes}), false});
     }
     return memory;
   }
@@ -107,7 +120,8 @@ class MemoryPlanner {
   std::vector<MemoryItem> LearnerMemory() const {
     const layout::ModelConfig& config = models_.config;
     const int64_t arena = Product({models_.trained.total_elements, kFloatBytes});
-    const bool shared = spec_.cluster().learner().ranks() > 1;
+    const v1::Device device = spec_.cluster().learner().device();
+    const bool shared = spec_.cluster().learner().ranks() > 1 && !OnGpu(device);
     std::vector<MemoryItem> memory = {
         {"weights", arena, false},
         {shared ? "gradients (shared memory)" : "gradients", arena, false},
@@ -125,12 +139,13 @@ class MemoryPlanner {
     }
     if (models_.adapter.has_value()) {
       memory.push_back(
-          {"base weights", Product({models_.policy.total_elements, kFloatBytes}), false});
+          {"base weights", Product({models_.policy.total_elements, ElementBytes(device)}), false});
       memory.push_back({"merged model, when the run ends",
-                        Product({models_.policy.published_elements, kFloatBytes}), false});
+                        Product({models_.policy.published_elements, kFloatBytes}), false,
+                        /*on_host=*/true});
     }
     if (plan_.reference_bytes > 0) {
-      memory.push_back({"reference log-probs", plan_.reference_bytes, false});
+      memory.push_back({"reference log-probs", plan_.reference_bytes, false, /*on_host=*/true});
     }
     return memory;
   }
@@ -207,12 +222,14 @@ absl::Status PlanMemory(const v1::JobSpec& spec, const FieldPositions& at,
   if (plan->roles.size() > 1) {
     plan->ring_slots = plan->lag + 2;
     plan->ring_slot_bytes = rounded ? published_bytes / 2 : published_bytes;
+    plan->ring_on_gpu = spec.cluster().learner().device() == v1::DEVICE_CUDA &&
+                        spec.cluster().rollout().device() == v1::DEVICE_CUDA;
   }
   // Parameters and both moments, and the older versions that uncommitted rollouts still need.
   plan->checkpoint_bytes = Product({3, arena_bytes}) + Product({plan->lag, published_bytes});
-  int64_t resident = Product({plan->ring_slots, plan->ring_slot_bytes});
+  int64_t resident = plan->ring_on_gpu ? 0 : Product({plan->ring_slots, plan->ring_slot_bytes});
   for (const RolePlan& role : plan->roles) {
-    if (!role.on_gpu) resident += Product({role.processes, role.private_bytes()});
+    resident += Product({role.processes, role.host_bytes()});
   }
   if (host.memory_bytes > 0 && resident > host.memory_bytes) {
     plan->notes.push_back(absl::StrCat("all processes together want about ", BytesText(resident),

@@ -53,25 +53,30 @@ std::string EvaluationText(const Plan& plan) {
                       " bundle", plan.eval_bundles == 1 ? "" : "s");
 }
 
+std::string ItemsText(const RolePlan& role) {
+  std::vector<std::string> items;
+  for (const MemoryItem& item : role.memory) {
+    items.push_back(absl::StrCat(item.what, " ", BytesText(item.bytes),
+                                 role.on_gpu && item.on_host ? " of the host" : ""));
+  }
+  return absl::StrCat(role.on_gpu ? "of a GPU: " : "", absl::StrJoin(items, ", "));
+}
+
 void AppendRoles(const Plan& plan, std::string* out) {
   absl::StrAppendFormat(out, "\n  %-10s%10s%10s%14s  %s\n", "role", "processes", "threads",
                         "bytes each", "of which");
   int processes = 0;
-  int64_t bytes = 0;
+  int64_t host = 0, gpus = 0;
   for (const RolePlan& role : plan.roles) {
-    std::vector<std::string> items;
-    for (const MemoryItem& item : role.memory) {
-      items.push_back(absl::StrCat(item.what, " ", BytesText(item.bytes)));
-    }
-    absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  %s%s\n", role.role, role.processes,
-                          role.threads, BytesText(role.private_bytes()),
-                          role.on_gpu ? "on the GPU: " : "", absl::StrJoin(items, ", "));
+    absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  %s\n", role.role, role.processes, role.threads,
+                          BytesText(role.host_bytes() + role.gpu_bytes()), ItemsText(role));
     processes += role.processes;
-    bytes += role.private_bytes() * role.processes;
+    host += role.host_bytes() * role.processes;
+    gpus += role.gpu_bytes() * role.processes;
   }
-  absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  on %d core%s\n", "all", processes,
-                        plan.total_threads, BytesText(bytes), plan.cores,
-                        plan.cores == 1 ? "" : "s");
+  absl::StrAppendFormat(out, "  %-10s%10d%10d%14s  on %d core%s%s\n", "all", processes,
+                        plan.total_threads, BytesText(host), plan.cores, plan.cores == 1 ? "" : "s",
+                        gpus == 0 ? "" : absl::StrCat(", and ", BytesText(gpus), " of GPUs"));
 }
 
 }  // namespace
@@ -90,7 +95,7 @@ std::string Describe(const Plan& plan) {
   if (plan.ring_slots > 0) {
     Line("weight ring",
          absl::StrCat(plan.ring_slots, " versions x ", BytesText(plan.ring_slot_bytes),
-                      " of shared memory"),
+                      plan.ring_on_gpu ? " of learner 0's GPU" : " of shared memory"),
          &out);
   }
   if (plan.reference_bytes > 0) {

@@ -165,8 +165,8 @@ absl::Status DeviceConsumer::OpenMemory(const RingExport& exported) {
         "device ", device_, " of this process cannot read the ring's memory on device ", uuid,
         can_read.ok() ? ": there is no peer access between them"
                       : ": this process does not see that device",
-        "; place producer and consumer on one GPU or on peers that both see "
-        "(CUDA_VISIBLE_DEVICES), or choose the host transport"));
+        "; put both processes on one GPU, or on peers, and let both see the same devices "
+        "(CUDA_VISIBLE_DEVICES)"));
   }
   RETORT_RETURN_IF_ERROR(Failpoint("ring.opening"));
   absl::StatusOr<void*> memory = api_->OpenMemory(exported.handle);

@@ -47,6 +47,8 @@ void ConfigureTorchProcess(int threads) {
   at::set_num_interop_threads(1);
 }
 
+void AllowTf32() { at::globalContext().setFloat32MatmulPrecision("high"); }
+
 ThreadCount::ThreadCount(int threads) : previous_(at::get_num_threads()) {
   at::set_num_threads(threads);
 }

@@ -18,6 +18,9 @@ namespace retort::tensor {
 // `threads` intra-op threads, one inter-op thread. Call once in main, before any other ATen call.
 void ConfigureTorchProcess(int threads);
 
+// Products of fp32 matrices on a GPU may be TF32's from now on.
+void AllowTf32();
+
 // Sets the intra-op thread count for a scope. What must give equal bits in processes with different
 // counts runs under ThreadCount(1).
 class ThreadCount {

@@ -152,6 +152,10 @@ int Main(int argc, char** argv) {
   plan->add_option("job", plan_path, "Job file (YAML)")->required();
   plan->add_option("--set", plan_overrides, "Override a field: a.b.c=value; repeatable")
       ->allow_extra_args(false);
+  bool plan_external = false;
+  plan->add_option("--workers", "local (default), or external: do not ask for this host's GPUs")
+      ->check(CLI::IsMember({"local", "external"}))
+      ->each([&plan_external](const std::string& kind) { plan_external = kind == "external"; });
   TokenizerCommands tokenizer_commands;
   tokenizer_commands.AddTo(app);
   RenderChatOptions chat;
@@ -170,7 +174,7 @@ int Main(int argc, char** argv) {
     return status.ok() ? 0 : Fail(status);
   }
   const std::string command = app.get_subcommands().front()->get_name();
-  if (command == "plan") return Print(job::PlanCommand(plan_path, plan_overrides));
+  if (command == "plan") return Print(job::PlanCommand(plan_path, plan_overrides, plan_external));
   if (command == "job-reference") return Print(job::JobReferencePage());
   if (command == "chat") return RunChat(chat);
   if (command == "model") {

@@ -56,12 +56,16 @@ absl::StatusOr<InstalledVersion> GpuInstaller::Install(const VersionRequest& req
 
   model_.reset();
   installed_.reset();
-  RETORT_ASSIGN_OR_RETURN(ring::DeviceWeights weights,
-                          reader_.Acquire({.version = request.version,
-                                           .digest = request.digest,
-                                           .min_epoch = request.min_epoch,
-                                           .timeout = request.timeout},
-                                          gpu_.plugin.api->CurrentStream()));
+  absl::StatusOr<ring::DeviceWeights> acquired = reader_.Acquire({.version = request.version,
+                                                                  .digest = request.digest,
+                                                                  .min_epoch = request.min_epoch,
+                                                                  .timeout = request.timeout},
+                                                                 gpu_.plugin.api->CurrentStream());
+  if (absl::IsFailedPrecondition(acquired.status())) {
+    return WithContext(acquired.status(),
+                       "a worker with another --host-identity fetches the weights instead");
+  }
+  RETORT_ASSIGN_OR_RETURN(ring::DeviceWeights weights, std::move(acquired));
   // Waiting for the publisher is no switching time.
   const absl::Duration start = Clock::Real()->Now();
   RETORT_ASSIGN_OR_RETURN(model_, Bind(weights.data));

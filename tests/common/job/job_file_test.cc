@@ -267,6 +267,7 @@ TEST(JobFileTest, Parse_SectionThatTheMethodIgnores_Refused) {
        "rollout would be ignored: sft generates only for eval"},
       {kSftJob, "rewards=[{type: exact_match}]", "rewards would be ignored: sft generates only"},
       {kSftJob, "cluster.rollout.workers=2", "cluster.rollout would be ignored"},
+      {kPpoJob, "cluster.tf32=true", "cluster.tf32 would be ignored: no role has device cuda"},
       {kSftJob, "cluster.scorer.workers=2", "cluster.scorer would be ignored"},
   };
   for (const Case& c : cases) EXPECT_THAT(ErrorOf(c.base, {c.given}), HasSubstr(c.want)) << c.given;

@@ -51,12 +51,12 @@ TEST_F(PlanTest, MakePlan_CudaWithoutAnyGpu_RefusedWithTheField) {
               absl::StrCat("--set cluster.", role,
                            ".device is cuda, but this host has no CUDA device (retort devices "
                            "lists them); expected cpu, or a host with an NVIDIA GPU and its "
-                           "driver"));
+                           "driver (or --workers=external)"));
     host_.gpus = [] { return absl::NotFoundError("there is no GPU plug-in"); };
     EXPECT_EQ(ErrorOf(kPpoJob, overrides),
               absl::StrCat("--set cluster.", role,
                            ".device is cuda, but there is no GPU plug-in; expected cpu on this "
-                           "host"));
+                           "host (or --workers=external, for workers of others)"));
   }
 }
 

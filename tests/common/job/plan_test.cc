@@ -347,7 +347,7 @@ TEST_F(PlanTest, MakePlan_LargestNumbersOfTheSchema_NoOverflow) {
                 "cluster.rollout.workers=100000", "data.prompts_per_step=262144",
                 "data.samples_per_prompt=64", "algorithm.lag=16", "algorithm.ppo.horizon=1e12",
                 "optimizer.micro_batch_tokens=100000000", "algorithm.steps=100000000"});
-  for (const RolePlan& role : plan.roles) EXPECT_GT(role.private_bytes(), 0);
+  for (const RolePlan& role : plan.roles) EXPECT_GT(role.host_bytes() + role.gpu_bytes(), 0);
   EXPECT_GT(plan.evaluations + plan.updates_per_step, 0);
   EXPECT_EQ(plan.ring_slots, 18);
 }

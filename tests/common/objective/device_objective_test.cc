@@ -22,7 +22,7 @@
 namespace retort::objective {
 namespace {
 
-const at::Device kDevices[] = {at::kCPU, TestDevice()};
+std::vector<at::Device> Devices() { return {at::kCPU, TestDevice()}; }
 
 // Numbers [rows, columns] that differ with `seed`.
 at::Tensor Numbers(int64_t seed, int64_t rows = 3, int64_t columns = 5) {
@@ -81,7 +81,7 @@ TEST(DeviceObjectiveTest, MaskedStatistics) {
     return *Whiten(Numbers(1).to(device), Mask().to(device), /*shift_mean=*/false);
   });
   std::vector<GlobalStatistics> found;
-  for (const at::Device& device : kDevices) {
+  for (const at::Device& device : Devices()) {
     const at::Tensor x = Numbers(1).to(device), y = Numbers(2).to(device), m = Mask().to(device);
     found.push_back(StatisticsOverParts({x, y}, {m, at::Tensor()}));
   }
@@ -121,7 +121,7 @@ TEST(DeviceObjectiveTest, ImportanceSampling) {
                                       Mask().to(device), 1.5);
   });
   std::vector<std::map<std::string, double>> found;
-  for (const at::Device& device : kDevices) {
+  for (const at::Device& device : Devices()) {
     found.push_back(
         SamplingStatistics(Numbers(1).to(device), Numbers(2).to(device), Mask().to(device), 1.5));
   }
@@ -130,7 +130,7 @@ TEST(DeviceObjectiveTest, ImportanceSampling) {
 
 TEST(DeviceObjectiveTest, PpoLoss_TermsGradientsAndSums) {
   std::vector<at::Tensor> losses, gradients, sums;
-  for (const at::Device& device : kDevices) {
+  for (const at::Device& device : Devices()) {
     PpoLossInputs in;
     in.log_probs = Numbers(1).to(device).detach().set_requires_grad(true);
     in.values = Numbers(2).to(device).detach().set_requires_grad(true);
@@ -158,7 +158,7 @@ TEST(DeviceObjectiveTest, PpoLoss_TermsGradientsAndSums) {
 TEST(DeviceObjectiveTest, SftLoss_TermAndSums) {
   for (const bool masked : {true, false}) {
     std::vector<at::Tensor> sums;
-    for (const at::Device& device : kDevices) {
+    for (const at::Device& device : Devices()) {
       const at::Tensor x = Numbers(1).to(device);
       const SftLossPart part = SftTokenLoss(x, masked ? Mask().to(device) : at::Tensor(),
                                             Numbers(2).to(device), Numbers(3).to(device) > 0, 20);
@@ -172,7 +172,7 @@ TEST(DeviceObjectiveTest, SftLoss_TermAndSums) {
 
 TEST(DeviceObjectiveTest, StepStatisticsAndScores) {
   std::vector<PpoStepStatistics> found;
-  for (const at::Device& device : kDevices) {
+  for (const at::Device& device : Devices()) {
     PpoStepInputs in;
     in.scores = Numbers(1, 1, 3)[0].to(device);
     in.log_probs = Numbers(2).to(device);

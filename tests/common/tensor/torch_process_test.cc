@@ -72,6 +72,8 @@ TEST(TorchProcessTest, Configure_DeterministicWithoutFillingInFullPrecision) {
   EXPECT_TRUE(at::globalContext().deterministicAlgorithms());
   EXPECT_FALSE(at::globalContext().deterministicFillUninitializedMemory());
   EXPECT_EQ(at::get_num_threads(), 1);
+  AllowTf32();  // A job may ask for it.
+  EXPECT_TRUE(context.allowTF32CuBLAS());
 }
 
 }  // namespace
