@@ -2,8 +2,7 @@
 // run-time of one process, so two of them in one program behave like two processes; handles also
 // work between real processes of one user.
 //
-//   memory    "device memory" is a memfd. A handle names (pid, descriptor, size, nonce); it is
-//   opened
+//   memory    "device memory" is a memfd. A handle names (pid, descriptor, size, nonce); it is opened
 //             through /proc/PID/fd, so it fails once the exporter has ended or has freed the
 //             memory. The host can read and write it, which no real device memory allows.
 //   streams   run at once, unless a test holds them: then what is put into them waits, as on a busy

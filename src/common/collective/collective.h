@@ -4,24 +4,22 @@
 //
 // Rules for callers
 //   - All ranks make the same calls in the same order with the same shapes and dtypes, from one
-//   thread at a time.
-//     `Abort` alone may come from any thread at any time.
+//     thread at a time. `Abort` alone may come from any thread at any time.
 //   - Tensors are contiguous; fp32, fp64 or int64; on the CPU, or on the device whose buffers the
-//   backend allocates, on every rank alike. Results are where the tensor is. A tensor may be empty
-//   and is then still a call.
+//     backend allocates, on every rank alike. Results are where the tensor is. A tensor may be
+//     empty and is then still a call.
 //   - Every call has a deadline (CollectiveOptions). It covers waiting for peers that have not
-//   arrived.
+//     arrived.
 //   - After an error the contents of the tensor are unspecified and the group is broken: each
-//   further call on any
-//     rank returns the first error. Form a group of a new generation.
+//     further call on any rank returns the first error. Form a group of a new generation.
 //
 // Errors of every operation
 //   UNAVAILABLE          a rank died or left; names the rank, the operation and its number (shm)
 //   DEADLINE_EXCEEDED    a rank did not arrive in time; names it (nccl: the operation alone)
 //   ABORTED              a rank called Abort; carries its reason
-//   INVALID_ARGUMENT     the tensor breaks the rules above. The one error that leaves the group
-//   whole FAILED_PRECONDITION  the ranks made different calls; names both INTERNAL             the
-//   transport's own error, with its text (mpi, nccl)
+//   INVALID_ARGUMENT     the tensor breaks the rules above. The one error that leaves the group whole
+//   FAILED_PRECONDITION  the ranks made different calls; names both
+//   INTERNAL             the transport's own error, with its text (mpi, nccl)
 #pragma once
 
 #include <cstdint>

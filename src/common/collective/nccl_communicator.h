@@ -3,10 +3,11 @@
 //
 // Invariants
 //   - NCCL is called with `handle_->mutex` held, and not at all once the communicator was taken
-//   from the handle: whoever takes it (an abort, the end) is alone with it, as ncclCommAbort wants.
+//     from the handle: whoever takes it (an abort, the end) is alone with it, as ncclCommAbort
+//     wants.
 //   - `mutex_` may be taken with the handle's mutex held, never the other way round.
 //   - The first failure stays. It starts the abort at once, whichever thread found it; an operation
-//   returns only when the abort is over, so that nothing writes to the caller's tensors any more.
+//     returns only when the abort is over, so that nothing writes to the caller's tensors any more.
 #pragma once
 
 #include <functional>

@@ -4,9 +4,8 @@
 //   host     behind the control part of the ring's segment. Writes are ordinary stores, done when
 //            Commit is called; streams are null.
 //   device   one allocation of the producer's GPU, opened by the other processes of the host
-//   through
-//            its handle (CUDA IPC). Work is put into streams; events that the processes share order
-//            it, so nobody waits for the device.
+//            through its handle (CUDA IPC). Work is put into streams; events that the processes
+//            share order it, so nobody waits for the device.
 #pragma once
 
 #include <cstddef>

@@ -3,17 +3,14 @@
 //
 // Rules
 //   - A producer raises the epoch, makes itself the producer, and then repairs what a dead one
-//   left:
-//     Draining becomes Full again, Writing becomes Empty. A slot that a living process of an older
-//     epoch is writing is left to it: that process cannot publish any more, and its lock keeps the
-//     slot from being written by two.
+//     left: Draining becomes Full again, Writing becomes Empty. A slot that a living process of an
+//     older epoch is writing is left to it: that process cannot publish any more, and its lock
+//     keeps the slot from being written by two.
 //   - An entry of a dead consumer is taken by CAS from its identity, which no living process has,
-//   and
-//     what it held is cleared before the entry is used.
+//     and what it held is cleared before the entry is used.
 //   - Memory: a consumer says which generation it opens, then checks that this is still exported.
-//   The
-//     producer withdraws the export, then looks for living consumers that say so. One of the two
-//     sees the other, as with leases.
+//     The producer withdraws the export, then looks for living consumers that say so. One of the
+//     two sees the other, as with leases.
 #pragma once
 
 #include <compare>

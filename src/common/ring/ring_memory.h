@@ -1,8 +1,8 @@
 // The control segment of a tensor ring: its bytes, and the words of slot_protocol.h in it. Internal
 // to ring/.
 //
-//   RingHeader | RingExport | ConsumerEntry x max_consumers | SlotControl x slots | leases |
-//   payload
+//   RingHeader | RingExport | ConsumerEntry x max_consumers | SlotControl x slots | leases
+//   | payload
 //
 // Invariants
 //   - A zero-filled segment is a ring that nobody has formatted: magic 0, every slot empty, no

@@ -5,9 +5,8 @@
 // Every access is sequentially consistent.
 //
 // Words of a slot
-//   state    {phase, turn}; the turn counts the uses of the slot. Only who holds `writer` stores
-//   it. writer   the process that writes or empties the slot: a lock that a living process keeps
-//   and
+//   state    {phase, turn}; the turn counts the uses of the slot. Only who holds `writer` stores it.
+//   writer   the process that writes or empties the slot: a lock that a living process keeps and
 //            that is taken from a dead one. 0: nobody.
 //   lease    one word for each consumer: the turn that it reads, or 0.
 //

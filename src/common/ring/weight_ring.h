@@ -1,5 +1,5 @@
 // The last versions of the policy's weights in one shared segment: one writer (learner rank 0),
-// many readers (rollout workers, scorers) that use the weights in place.
+// many readers (rollout workers) that use the weights in place.
 //
 // It is a tensor ring (tensor_ring.h): version v is tensor number v, its digest and canary are the
 // annotation. Nothing stops the writer from reusing a slot, least of all a stopped reader: the ring
