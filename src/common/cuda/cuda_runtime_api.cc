@@ -25,6 +25,20 @@ std::string UuidText(const cudaUUID_t& uuid) {
   return text;
 }
 
+// FAILED_PRECONDITION if there is a driver, but an older one.
+absl::Status CheckDriver() {
+  int driver = 0, library = 0;
+  RETORT_RETURN_IF_ERROR(CudaStatus(cudaDriverGetVersion(&driver), "cudaDriverGetVersion"));
+  RETORT_RETURN_IF_ERROR(CudaStatus(cudaRuntimeGetVersion(&library), "cudaRuntimeGetVersion"));
+  if (driver == 0 || driver >= library) return absl::OkStatus();
+  const auto text = [](int version) {
+    return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+  };
+  return absl::FailedPreconditionError(absl::StrCat("the NVIDIA driver of this host is for CUDA ",
+                                                    text(driver), "; this build needs one for ",
+                                                    text(library)));
+}
+
 absl::StatusOr<DeviceInfo> Describe(int index) {
   cudaDeviceProp properties;
   RETORT_RETURN_IF_ERROR(
@@ -60,6 +74,7 @@ class RuntimeApi final : public Api {
     // A host without a device or without a driver has none; that is no failure of this library.
     if (result == cudaErrorNoDevice || result == cudaErrorInsufficientDriver) {
       cudaGetLastError();
+      RETORT_RETURN_IF_ERROR(CheckDriver());
       return std::vector<DeviceInfo>();
     }
     RETORT_RETURN_IF_ERROR(CudaStatus(result, "cudaGetDeviceCount"));

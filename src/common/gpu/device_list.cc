@@ -7,11 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
@@ -26,6 +30,7 @@ namespace {
 
 constexpr absl::Duration kLongestAnswer = absl::Minutes(1);
 constexpr size_t kMaxAnswerBytes = size_t{1} << 20;
+constexpr int kMaxDevices = 4096;
 constexpr size_t kMaxLineBytes = 2000;  // Of what is shown of a failure.
 
 struct Child {
@@ -43,9 +48,14 @@ absl::StatusOr<Child> Start(const std::string& program) {
   posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
   char name[] = "retort", command[] = "devices", json[] = "--json";
   char* const argv[] = {name, command, json, nullptr};
+  // A group of its own: what a start script has started ends with it.
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   pid_t pid = -1;
-  const int error = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environ);
+  const int error = posix_spawn(&pid, program.c_str(), &actions, &attributes, argv, environ);
   posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
   if (error != 0) return ErrnoError(error, absl::StrCat("start ", program));
   return Child{pid, std::move(read_end)};
 }
@@ -70,17 +80,39 @@ absl::StatusOr<std::string> ReadToEnd(int fd, absl::Duration end) {
   return absl::InvalidArgumentError("retort-worker devices printed more than 1 MiB");
 }
 
-absl::string_view LastLine(absl::string_view text) {
-  text = absl::StripAsciiWhitespace(text);
-  const size_t newline = text.rfind('\n');
-  return newline == absl::string_view::npos ? text : text.substr(newline + 1);
+// Libraries may warn before and after: the last line that begins like that, else the last line.
+absl::string_view LineOf(absl::string_view text, absl::string_view begin) {
+  const std::vector<absl::string_view> lines =
+      absl::StrSplit(absl::StripAsciiWhitespace(text), '\n');
+  const auto found = std::find_if(lines.rbegin(), lines.rend(), [begin](absl::string_view line) {
+    return absl::StartsWith(line, begin);
+  });
+  return found == lines.rend() ? lines.back() : *found;
 }
 
-int Reap(pid_t pid) {
+// The status once the process has ended; killed if it goes on until `end`.
+int Reap(pid_t pid, absl::Duration end) {
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  while (true) {
+    const pid_t ended = waitpid(pid, &status, WNOHANG);
+    if (ended == pid || (ended < 0 && errno != EINTR)) return status;
+    if (Clock::Real()->Now() >= end) kill(-pid, SIGKILL);
+    poll(nullptr, 0, 5);
   }
-  return status;
+}
+
+std::string HowItEnded(int status) {
+  return WIFSIGNALED(status) ? absl::StrCat("was ended by signal ", WTERMSIG(status))
+                             : absl::StrCat("ended with status ", WEXITSTATUS(status));
+}
+
+bool IsDevice(const Json& item) {
+  const bool fits = item.is_object() && item.contains("index") && item.contains("name") &&
+                    item.contains("uuid") && item.contains("memory_bytes") &&
+                    item["index"].is_number_integer() && item["name"].is_string() &&
+                    item["uuid"].is_string() && item["memory_bytes"].is_number_integer();
+  return fits && item["index"] >= 0 && item["index"] < kMaxDevices && item["memory_bytes"] >= 0 &&
+         item["memory_bytes"] <= std::numeric_limits<int64_t>::max();
 }
 
 }  // namespace
@@ -106,11 +138,7 @@ absl::StatusOr<std::vector<DeviceInfo>> ParseDeviceList(absl::string_view text) 
   if (!json.is_object() || list == json.end() || !list->is_array()) return wrong;
   std::vector<DeviceInfo> devices;
   for (const Json& item : *list) {
-    const bool fits = item.is_object() && item.contains("index") && item.contains("name") &&
-                      item.contains("uuid") && item.contains("memory_bytes") &&
-                      item["index"].is_number_integer() && item["name"].is_string() &&
-                      item["uuid"].is_string() && item["memory_bytes"].is_number_integer();
-    if (!fits) return wrong;
+    if (!IsDevice(item)) return wrong;
     devices.push_back({.index = item["index"].get<int>(),
                        .name = item["name"].get<std::string>(),
                        .uuid = item["uuid"].get<std::string>(),
@@ -125,18 +153,22 @@ absl::StatusOr<std::vector<DeviceInfo>> AskForDevices(const std::string& worker_
         absl::StrCat(worker_program, " is missing; it belongs beside retort"));
   }
   RETORT_ASSIGN_OR_RETURN(Child child, Start(worker_program));
-  const absl::StatusOr<std::string> text =
-      ReadToEnd(child.output.get(), Clock::Real()->Now() + kLongestAnswer);
-  if (!text.ok()) kill(child.pid, SIGKILL);
-  const int status = Reap(child.pid);
+  const absl::Duration end = Clock::Real()->Now() + kLongestAnswer;
+  const absl::StatusOr<std::string> text = ReadToEnd(child.output.get(), end);
+  if (!text.ok()) kill(-child.pid, SIGKILL);
+  const int status = Reap(child.pid, end);
   RETORT_RETURN_IF_ERROR(text.status());
-  // Libraries may have warned before.
-  absl::string_view line = LastLine(*text);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return ParseDeviceList(line);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    absl::StatusOr<std::vector<DeviceInfo>> devices = ParseDeviceList(LineOf(*text, "{"));
+    return devices.ok() ? std::move(devices)
+                        : WithContext(devices.status(), absl::StrCat(worker_program, " devices"));
+  }
+  absl::string_view line = LineOf(*text, "retort: ");
   absl::ConsumePrefix(&line, "retort: ");
   return absl::FailedPreconditionError(
-      line.empty() ? absl::StrCat(worker_program, " devices failed without a word")
-                   : Printable(line, kMaxLineBytes));
+      line.empty() || WIFSIGNALED(status)
+          ? absl::StrCat(worker_program, " devices ", HowItEnded(status))
+          : Printable(line, kMaxLineBytes));
 }
 
 }  // namespace retort::gpu

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
@@ -20,18 +23,23 @@ absl::StatusOr<std::string> PathOfVariable(const char* path) {
     return absl::InvalidArgumentError(
         absl::StrCat(kPathVariable, " is \"", path, "\"; expected an absolute path"));
   }
-  if (access(path, R_OK) == 0) return std::string(path);
+  std::error_code error;
+  const bool file = std::filesystem::is_regular_file(path, error);
+  if (file && access(path, R_OK) == 0) return std::string(path);
   return absl::NotFoundError(
-      absl::StrCat(kPathVariable, " names ", path, ", which cannot be read"));
+      absl::StrCat(kPathVariable, " names ", path, ", which is no file that can be read"));
 }
 
 absl::StatusOr<Plugin> Load(const std::string& path, const std::string& build) {
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the GPU plug-in ", path, " cannot be loaded: ", dlerror(),
-                     "; LD_LIBRARY_PATH must name the lib folders of a torch with CUDA and of the "
-                     "nvidia packages beside it (docs/gpu.md)"));
+    const std::string why = dlerror();
+    const bool missing = absl::StrContains(why, "cannot open shared object file");
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the GPU plug-in ", path, " cannot be loaded: ", why,
+        missing ? "; LD_LIBRARY_PATH must name the lib folders of a torch with CUDA and of the "
+                  "nvidia packages beside it (docs/gpu.md)"
+                : ""));
   }
   const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, kPluginEntry));
   if (entry == nullptr) {

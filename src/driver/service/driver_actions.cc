@@ -27,7 +27,11 @@ void DriverLoop::Do(const SendMessage& action) {
 
 void DriverLoop::Do(const KillWorker& action) {
   LogWarning("ended worker={} cause=\"{}\"", NameOf(action.worker), action.cause);
-  if (action.its_fault) Note(absl::StrCat("replacing ", NameOf(action.worker), ": ", action.cause));
+  if (options_.external) {
+    Note(absl::StrCat(NameOf(action.worker), " was ended: ", action.cause, "; ", WhoStarts()));
+  } else if (action.its_fault) {
+    Note(absl::StrCat("replacing ", NameOf(action.worker), ": ", action.cause));
+  }
   Check(options_.journal->Write(WorkerEvent{WorkerEventKind::kLost, action.worker,
                                             std::string(cluster_.IncarnationOf(action.worker)), 0,
                                             action.cause}));
@@ -162,13 +166,17 @@ void DriverLoop::Do(const JoinedEffect& effect) {
   Feed(WorkerJoined{effect.worker, effect.incarnation, effect.host});
 }
 
+// Workers that this run did not start come by themselves, or not.
+absl::string_view DriverLoop::WhoStarts() const {
+  return options_.external ? "waiting until it is started again" : "it is started again";
+}
+
 void DriverLoop::Do(const LostEffect& effect) {
   Check(options_.journal->Write(WorkerEvent{WorkerEventKind::kLost, effect.worker,
                                             effect.incarnation, effect.pid, effect.cause}));
   if (!shutting_down_) {
     LogWarning("lost worker={} cause=\"{}\"", NameOf(effect.worker), effect.cause);
-    Note(
-        absl::StrCat(NameOf(effect.worker), " was lost (", effect.cause, "); it is started again"));
+    Note(absl::StrCat(NameOf(effect.worker), " was lost (", effect.cause, "); ", WhoStarts()));
   }
   Feed(WorkerLost{effect.worker, effect.incarnation, effect.cause});
 }

@@ -100,6 +100,7 @@ class DriverLoop {
   void Do(const SpawnEffect& effect);
   void Do(const KillEffect& effect);
   void Do(const JoinedEffect& effect);
+  absl::string_view WhoStarts() const;
   void Do(const LostEffect& effect);
   void Do(const CloseEffect& effect);
   void Do(const GiveUpEffect& effect) { Fail(effect.message, effect.worker, effect.bad_input); }

@@ -107,7 +107,7 @@ class DriverSession {
                       const rpc::ArtifactSink& sink);
 
   // From now on artifacts whose id begins with `prefix` are looked up by `lookup` instead of among
-  // those that are held. Replaces the one before; a stream that it began goes on.
+  // those that are held. Replaces the one before; a stream that it began goes on. Null: none.
   void ServeAlso(const std::string& prefix, rpc::ArtifactLookup lookup);
 
   // Says goodbye to the driver, ends the artifact server, returns the process's exit status:

@@ -32,7 +32,10 @@ class LearnerRole {
  public:
   LearnerRole(DriverSession& session, const LearnerOptions& options, LearnerJob job)
       : session_(session), options_(options), job_(std::move(job)) {}
-  ~LearnerRole() { session_.SetArrivalHook(nullptr); }
+  ~LearnerRole() {
+    session_.SetArrivalHook(nullptr);
+    StopServing();
+  }
 
   absl::Status Run();
 
@@ -45,6 +48,8 @@ class LearnerRole {
   GroupPlace GroupPlaceOver(const ring::BrokerAddress& broker);
   absl::Status OpenPublisher(uint64_t epoch, const ring::BrokerAddress& broker);
   absl::Status ServeOtherHosts(const ring::BrokerAddress& broker);
+  // What serves other hosts reads the publisher's ring, which waits for its readers when it ends.
+  void StopServing() { session_.ServeAlso(std::string(kWeightArtifactPrefix), nullptr); }
   absl::StatusOr<Report> Train(const v1::TrainStep& command);
   absl::StatusOr<bool> Fetch(const v1::TrainStep& command, StepInput* input);
   v1::WorkerMessage ReportOf(const v1::TrainStep& command, const TrainedStep& trained) const;
@@ -185,6 +190,7 @@ absl::Status LearnerRole::OpenPublisher(uint64_t epoch, const ring::BrokerAddres
     publisher_->StartOver();
     return absl::OkStatus();
   }
+  StopServing();
   publisher_.reset();
   RETORT_ASSIGN_OR_RETURN(ring::Segment ring,
                           OpenWeightSegment(broker, session_.welcome().job_id(), job_.ring_shape(),

@@ -45,18 +45,23 @@ TEST(DeviceListTest, Json_RoundTrips) {
 }
 
 TEST(DeviceListTest, ParseDeviceList_AnythingElse_Refused) {
-  for (const char* text : {"", "[]", "{}", "{\"devices\": 1}", "{\"devices\": [1]}",
-                           "{\"devices\": [{\"index\": 0, \"name\": \"x\", \"uuid\": \"y\"}]}",
-                           "{\"devices\": [{\"index\": \"0\", \"name\": \"x\", \"uuid\": \"y\", "
-                           "\"memory_bytes\": 1}]}"}) {
+  for (const char* text :
+       {"", "[]", "{}", "{\"devices\": 1}", "{\"devices\": [1]}",
+        "{\"devices\": [{\"index\": 0, \"name\": \"x\", \"uuid\": \"y\"}]}",
+        "{\"devices\": [{\"index\": \"0\", \"name\": \"x\", \"uuid\": \"y\", "
+        "\"memory_bytes\": 1}]}",
+        "{\"devices\": [{\"index\": 99999999999, \"name\": \"x\", \"uuid\": \"y\", "
+        "\"memory_bytes\": 1}]}",
+        "{\"devices\": [{\"index\": 0, \"name\": \"x\", \"uuid\": \"y\", "
+        "\"memory_bytes\": -5}]}"}) {
     EXPECT_FALSE(ParseDeviceList(text).ok()) << text;
   }
 }
 
-TEST(DeviceListTest, AskForDevices_ReadsTheLastLine) {
+TEST(DeviceListTest, AskForDevices_LibrariesWarn_ReadsTheList) {
   const Program worker(
       "[ \"$1 $2\" = 'devices --json' ] || exit 3\n"
-      "echo 'a library warns' >&2\necho '{\"devices\": []}'\n");
+      "echo 'a library warns' >&2\necho '{\"devices\": []}'\necho 'and again' >&2\n");
   const auto devices = AskForDevices(worker.path());
   ASSERT_TRUE(devices.ok()) << devices.status();
   EXPECT_THAT(*devices, IsEmpty());
@@ -73,7 +78,7 @@ TEST(DeviceListTest, AskForDevices_WorkerDiesOrIsMissing_Said) {
   {
     const Program worker("kill -9 $$\n");
     EXPECT_THAT(std::string(AskForDevices(worker.path()).status().message()),
-                HasSubstr("failed without a word"));
+                HasSubstr("devices was ended by signal 9"));
   }
   EXPECT_TRUE(absl::IsNotFound(AskForDevices("/not/there").status()));
   const Program chatty("head -c 3000000 /dev/zero\n");
