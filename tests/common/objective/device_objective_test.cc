@@ -81,10 +81,18 @@ TEST(DeviceObjectiveTest, SumOfSquaresAndClipping) {
   EXPECT_NEAR(SumOfSquares(g.to(TestDevice())), want, 1e-12 * want);
   EXPECT_NEAR(SumOfSquares(g.to(TestDevice()).to(at::kDouble)), want, 1e-12 * want);
   EXPECT_FALSE(std::isfinite(SumOfSquares((g / 0.0).to(TestDevice()))));
+  EXPECT_EQ(SumOfSquares(g.narrow(0, 0, 0).to(TestDevice())), 0);
   const at::Tensor a = g.clone(), b = g.to(TestDevice());
   const double norm = ClipGradNorm({a}, 1.0);
   EXPECT_NEAR(ClipGradNorm({b}, 1.0), norm, 1e-12 * norm);
   EXPECT_TRUE(at::allclose(b.cpu(), a, 1e-6, 0));
+}
+
+TEST(DeviceObjectiveTest, SumOfSquares_OfSeveralBlocks_CountsEveryElementOnce) {
+  const int64_t count = (int64_t{1} << 25) + 3;
+  const at::Tensor ones = at::full({count}, 1, at::TensorOptions(at::kFloat).device(TestDevice()));
+  const double want = static_cast<double>(count);
+  EXPECT_NEAR(SumOfSquares(ones), want, 1e-9 * want);
 }
 
 TEST(DeviceObjectiveTest, MaskedStatistics) {
