@@ -171,9 +171,9 @@ TEST(DeviceObjectiveTest, PpoLoss_TermsGradientsAndSums) {
     loss.backward();
     losses.push_back(loss.detach().cpu());
     gradients.push_back(at::stack({in.log_probs.grad(), in.values.grad()}).cpu());
-    EXPECT_TRUE(part.sums.is_cpu());
-    sums.push_back(part.sums);
-    EXPECT_EQ(FinishPpoStatistics(part.sums.to(device), {}).tokens, 11);
+    EXPECT_EQ(part.sums.device(), device);
+    sums.push_back(part.sums.cpu());
+    EXPECT_EQ(FinishPpoStatistics(part.sums, {}).tokens, 11);
   }
   EXPECT_TRUE(AreNear(losses[1], losses[0]));
   EXPECT_TRUE(AreNear(gradients[1], gradients[0]));
@@ -188,8 +188,9 @@ TEST(DeviceObjectiveTest, SftLoss_TermAndSums) {
       const SftLossPart part = SftTokenLoss(x, masked ? Mask().to(device) : at::Tensor(),
                                             Numbers(2).to(device), Numbers(3).to(device) > 0, 20);
       EXPECT_EQ(part.term.sum.device(), device);
-      sums.push_back(part.sums);
-      EXPECT_EQ(FinishSftStatistics(part.sums.to(device)).tokens, masked ? 11 : 15);
+      EXPECT_EQ(part.sums.device(), device);
+      sums.push_back(part.sums.cpu());
+      EXPECT_EQ(FinishSftStatistics(part.sums).tokens, masked ? 11 : 15);
     }
     EXPECT_TRUE(AreNear(sums[1], sums[0]));
   }
