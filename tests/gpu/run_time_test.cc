@@ -59,8 +59,10 @@ TEST_F(RunTimeTest, OpenMemory_OwnOrDamagedHandle_IsAnErrorAndTheDeviceGoesOn) {
 
 TEST_F(RunTimeTest, Tensors_OverOwnMemory_AreLibTorchs) {
   void* const memory = *api().Allocate(4096 * 4);
-  const at::Tensor tensor =
-      at::from_blob(memory, {4096}, at::TensorOptions().dtype(at::kFloat).device(gpu().device));
+  const at::Tensor tensor = at::for_blob(memory, {4096})
+                                .options(at::TensorOptions().dtype(at::kFloat).device(gpu().device))
+                                .target_device(gpu().device)
+                                .make_tensor();
   tensor.fill_(2.0f).mul_(3.0f);
   EXPECT_EQ(tensor.sum().item<float>(), 4096 * 6.0f);
   EXPECT_TRUE(api().Free(memory).ok());
