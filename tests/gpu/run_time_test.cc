@@ -48,6 +48,13 @@ TEST_F(RunTimeTest, Allocate_MoreThanThereIs_ResourceExhaustedAndTheDeviceGoesOn
   EXPECT_TRUE(api().Free(memory).ok());
 }
 
+TEST_F(RunTimeTest, Allocate_SmallOnes_EachHasABlockOfItsOwn) {
+  constexpr uintptr_t kBlock = uintptr_t{2} << 20;
+  void* const memory[] = {*api().Allocate(64), *api().Allocate(64)};
+  for (void* const m : memory) EXPECT_EQ(reinterpret_cast<uintptr_t>(m) % kBlock, 0u);
+  for (void* const m : memory) EXPECT_TRUE(api().Free(m).ok());
+}
+
 TEST_F(RunTimeTest, OpenMemory_OwnOrDamagedHandle_IsAnErrorAndTheDeviceGoesOn) {
   void* const memory = *api().Allocate(1 << 20);
   const MemoryHandle handle = *api().Export(memory);
