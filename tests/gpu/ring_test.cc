@@ -38,8 +38,10 @@ absl::Status Produce(const ring::BrokerAddress& broker, int epoch, int count) {
                                      ring::DeviceProducerTransport(api, TestGpu()->info.index)));
   RETORT_ASSIGN_OR_RETURN(void* const memory, api->Allocate(TestRing().slot_bytes));
   const at::Tensor values =
-      at::from_blob(memory, {TestRingElements()},
-                    at::TensorOptions().dtype(at::kFloat).device(TestGpu()->device));
+      at::for_blob(memory, {TestRingElements()})
+          .options(at::TensorOptions().dtype(at::kFloat).device(TestGpu()->device))
+          .target_device(TestGpu()->device)
+          .make_tensor();
   for (int i = 0; i < count; ++i) {
     values.fill_(static_cast<float>(epoch + i));
     const absl::Time start = absl::Now();
@@ -89,8 +91,10 @@ class RingTest : public GpuTest {
                                               .await_successor = await_successor},
                                              api().CurrentStream()));
     const at::Tensor tensor =
-        at::from_blob(const_cast<std::byte*>(lease.data().data()), {TestRingElements()},
-                      at::TensorOptions().dtype(at::kFloat).device(gpu().device));
+        at::for_blob(const_cast<std::byte*>(lease.data().data()), {TestRingElements()})
+            .options(at::TensorOptions().dtype(at::kFloat).device(gpu().device))
+            .target_device(gpu().device)
+            .make_tensor();
     const std::pair<float, float> ends = {tensor[0].item<float>(), tensor[-1].item<float>()};
     EXPECT_TRUE(lease.StillHolds());
     RETORT_RETURN_IF_ERROR(lease.Release(api().CurrentStream()));

@@ -48,6 +48,13 @@ TEST_F(RunTimeTest, Allocate_MoreThanThereIs_ResourceExhaustedAndTheDeviceGoesOn
   EXPECT_TRUE(api().Free(memory).ok());
 }
 
+TEST_F(RunTimeTest, Allocate_SmallOnes_EachHasABlockOfItsOwn) {
+  constexpr uintptr_t kBlock = uintptr_t{2} << 20;
+  void* const memory[] = {*api().Allocate(64), *api().Allocate(64)};
+  for (void* const m : memory) EXPECT_EQ(reinterpret_cast<uintptr_t>(m) % kBlock, 0u);
+  for (void* const m : memory) EXPECT_TRUE(api().Free(m).ok());
+}
+
 TEST_F(RunTimeTest, OpenMemory_OwnOrDamagedHandle_IsAnErrorAndTheDeviceGoesOn) {
   void* const memory = *api().Allocate(1 << 20);
   const MemoryHandle handle = *api().Export(memory);
@@ -59,8 +66,10 @@ TEST_F(RunTimeTest, OpenMemory_OwnOrDamagedHandle_IsAnErrorAndTheDeviceGoesOn) {
 
 TEST_F(RunTimeTest, Tensors_OverOwnMemory_AreLibTorchs) {
   void* const memory = *api().Allocate(4096 * 4);
-  const at::Tensor tensor =
-      at::from_blob(memory, {4096}, at::TensorOptions().dtype(at::kFloat).device(gpu().device));
+  const at::Tensor tensor = at::for_blob(memory, {4096})
+                                .options(at::TensorOptions().dtype(at::kFloat).device(gpu().device))
+                                .target_device(gpu().device)
+                                .make_tensor();
   tensor.fill_(2.0f).mul_(3.0f);
   EXPECT_EQ(tensor.sum().item<float>(), 4096 * 6.0f);
   EXPECT_TRUE(api().Free(memory).ok());

@@ -215,7 +215,7 @@ absl::StatusOr<void*> FakeGpu::Allocate(int64_t bytes) {
                           FakeGpuFile::Create(bytes, /*shared=*/true));
   allocated_[file->data()] = file;
   allocated_bytes_ += bytes;
-  return static_cast<void*>(file->data());
+  return std::memset(file->data(), 0xff, static_cast<size_t>(bytes));  // NaN in every type.
 }
 
 absl::Status FakeGpu::Free(void* memory) {

@@ -75,7 +75,11 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   c10::DeviceIndex getCurrentDevice() const override { return 0; }
   c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
   c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
-  c10::Device getDeviceFromPtr(void*) const override { return Device(); }
+  // CUDA answers with the device that the memory lies on, which for a peer's is not the one that a
+  // tensor over it is to be of.
+  c10::Device getDeviceFromPtr(void*) const override {
+    TORCH_CHECK(false, "name the device of a tensor over foreign memory (target_device)");
+  }
   // What at::manual_seed sets; the CPU's operations draw from the CPU's own.
   const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override {
     static const at::Generator generator = at::detail::createCPUGenerator();

@@ -97,15 +97,17 @@ TEST(PretendDeviceTest, NewMemory_HoldsNaN_AlsoReused) {
 TEST(PretendDeviceTest, FromBlob_OverItsMemoryAndForeign_SharesIt) {
   void* const memory = Allocate(4 * sizeof(float));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 512, 0u);
-  const at::Tensor x = at::from_blob(memory, {4}, &Free, OnDevice());
+  const at::Tensor x = at::from_blob(memory, {4}, &Free, OnDevice(), Device());
   x.copy_(at::arange(4, at::kFloat));
   x.add_(1);
   EXPECT_EQ(static_cast<const float*>(HostAddress(memory))[3], 4.0f);
   float foreign[4] = {1, 2, 3, 4};
-  const at::Tensor y = at::from_blob(foreign, {4}, OnDevice());
+  const at::Tensor y =
+      at::for_blob(foreign, {4}).options(OnDevice()).target_device(Device()).make_tensor();
   y.mul_(x);
   EXPECT_EQ(foreign[3], 16.0f);
   EXPECT_EQ(y.device(), Device());
+  EXPECT_THROW(at::from_blob(foreign, {4}, OnDevice()), c10::Error) << "whose memory is it?";
 }
 
 }  // namespace

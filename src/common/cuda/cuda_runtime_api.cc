@@ -12,6 +12,8 @@
 namespace retort::gpu {
 namespace {
 
+constexpr int64_t kBlockBytes = int64_t{2} << 20;
+
 cudaStream_t Of(Stream stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t EventOf(Event event) { return static_cast<cudaEvent_t>(event); }
 
@@ -90,9 +92,12 @@ class RuntimeApi final : public Api {
   }
 
   absl::StatusOr<void*> Allocate(int64_t bytes) override {
+    // cudaMalloc puts smaller ones together into one block, all of which a handle then opens.
+    const int64_t blocks = (bytes + kBlockBytes - 1) / kBlockBytes;
     void* memory = nullptr;
-    RETORT_RETURN_IF_ERROR(CudaStatus(cudaMalloc(&memory, static_cast<size_t>(bytes)),
-                                      absl::StrCat("cudaMalloc of ", bytes, " bytes")));
+    RETORT_RETURN_IF_ERROR(
+        CudaStatus(cudaMalloc(&memory, static_cast<size_t>(blocks * kBlockBytes)),
+                   absl::StrCat("cudaMalloc of ", bytes, " bytes")));
     return memory;
   }
   absl::Status Free(void* memory) override { return CudaStatus(cudaFree(memory), "cudaFree"); }

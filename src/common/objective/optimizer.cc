@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "common/base/check.h"
 #include "common/tensor/aten.h"
@@ -10,6 +11,7 @@ namespace retort::objective {
 namespace {
 
 constexpr int64_t kBlock = 16384;
+constexpr int64_t kDeviceBlock = int64_t{1} << 24;
 
 template <typename T>
 double BlockSumOfSquares(const T* data, int64_t count) {
@@ -44,6 +46,18 @@ double BlockedSumOfSquares(const at::Tensor& gradient) {
   return sum;
 }
 
+// A sum in float64 begins with a copy in float64 there, which of all gradients at once would take
+// twice their memory.
+double DeviceSumOfSquares(const at::Tensor& gradient) {
+  const at::Tensor flat = gradient.flatten();
+  std::vector<at::Tensor> squares;
+  for (int64_t first = 0; first < flat.numel(); first += kDeviceBlock) {
+    const int64_t count = std::min(kDeviceBlock, flat.numel() - first);
+    squares.push_back(flat.narrow(0, first, count).norm(2, at::kDouble).square());
+  }
+  return squares.empty() ? 0.0 : at::stack(squares).sum().item<double>();
+}
+
 }  // namespace
 
 void AdamWUpdate(at::Tensor parameter, const at::Tensor& gradient, at::Tensor exp_avg,
@@ -73,11 +87,7 @@ void RmspropUpdate(at::Tensor parameter, const at::Tensor& gradient, at::Tensor 
 }
 
 double SumOfSquares(const at::Tensor& gradient) {
-  if (!gradient.is_cpu()) {
-    // The square of a norm that is summed in float64 without a copy of float64.
-    const double norm = gradient.norm(2, at::kDouble).item<double>();
-    return norm * norm;
-  }
+  if (!gradient.is_cpu()) return DeviceSumOfSquares(gradient);
   const at::Tensor flat = gradient.contiguous();
   if (flat.scalar_type() == at::kDouble) return BlockedSumOfSquares<double>(flat);
   RETORT_CHECK(flat.scalar_type() == at::kFloat) << "gradients are float32 or float64";

@@ -59,8 +59,8 @@ at::Tensor SumsOf(const PpoLossInputs& in, const PerToken& token) {
   const auto count = [&](const at::Tensor& flag) { return sum(flag.to(at::kDouble)); };
   const auto square_sum = [&](const at::Tensor& x) { return sum(x.to(at::kDouble).square()); };
   const at::Tensor change = in.log_probs - in.old_log_probs;
-  // Where the inputs are: one copy to the host, at the end.
-  const at::Tensor sums = NewPpoSums().to(change.device());
+  // Where the inputs are: the host must not wait for them before it starts the backward pass.
+  const at::Tensor sums = at::zeros({Row(PpoSum::kCount)}, change.options().dtype(at::kDouble));
   const auto set = [&](PpoSum row, const at::Tensor& x) { sums[Row(row)] = x; };
   const at::Tensor tokens =
       in.mask.defined() ? in.mask.sum() : at::full({}, in.log_probs.numel(), sums.options());
@@ -83,7 +83,7 @@ at::Tensor SumsOf(const PpoLossInputs& in, const PerToken& token) {
   set(PpoSum::kValueClipped, count(token.value_clipped));
   set(PpoSum::kOldValues, sum(in.old_values));
   set(PpoSum::kOldValuesSquared, square_sum(in.old_values));
-  return sums.cpu();
+  return sums;
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ at::Tensor NewPpoSums();  // float64 [PpoSum::kCount], zeros.
 
 struct PpoLossPart {
   std::vector<LossTerm> terms;  // Policy (weight 1), value (weight vf_coef / 2).
-  at::Tensor sums;              // float64 [PpoSum::kCount], no graph, on the CPU.
+  at::Tensor sums;              // float64 [PpoSum::kCount], no graph, where the inputs are.
   at::Tensor ratio;  // exp(log_probs - old_log_probs), shape of the inputs, unmasked, no graph.
 };
 

@@ -24,15 +24,14 @@ SftLossPart SftTokenLoss(const at::Tensor& log_probs, const at::Tensor& mask,
   SftLossPart part;
   part.term = {1.0, -sum(log_probs), static_cast<double>(global_tokens)};
   at::NoGradGuard no_grad;
-  // Where the inputs are: one copy to the host, at the end.
-  const at::Tensor sums = NewSftSums().to(log_probs.device());
-  const auto set = [&](SftSum row, const at::Tensor& x) { sums[Row(row)] = x; };
+  // Where the inputs are: the host must not wait for them before it starts the backward pass.
+  part.sums = at::zeros({Row(SftSum::kCount)}, log_probs.options().dtype(at::kDouble));
+  const auto set = [&](SftSum row, const at::Tensor& x) { part.sums[Row(row)] = x; };
   set(SftSum::kTokens,
-      mask.defined() ? mask.sum() : at::full({}, log_probs.numel(), sums.options()));
+      mask.defined() ? mask.sum() : at::full({}, log_probs.numel(), part.sums.options()));
   set(SftSum::kNegativeLogLikelihood, part.term.sum.detach());
   if (entropy.defined()) set(SftSum::kEntropy, sum(entropy));
   if (correct.defined()) set(SftSum::kCorrect, sum(correct.to(at::kDouble)));
-  part.sums = sums.cpu();
   return part;
 }
 

@@ -16,7 +16,7 @@ at::Tensor NewSftSums();  // float64 [SftSum::kCount], zeros.
 
 struct SftLossPart {
   LossTerm term;
-  at::Tensor sums;  // No graph, on the CPU.
+  at::Tensor sums;  // No graph, where the inputs are.
 };
 
 // log_probs float [..] of the target tokens (carry the graph); mask bool of the same shape,

@@ -144,7 +144,11 @@ absl::Status DeviceConsumer::Open(uint64_t generation) {
                                        IsEnding(UnpackProcess(exported->process)));
   Close();
   // Handles of a process that has died fail in any way.
-  return ended ? Ended(generation) : status;
+  if (ended) return Ended(generation);
+  if (!absl::IsInvalidArgument(status)) return status;
+  // The run-time calls a handle that it cannot open an invalid argument; no caller gave it.
+  return absl::FailedPreconditionError(absl::StrCat(
+      status.message(), "; the producer's process must be one of this host that shares its GPUs"));
 }
 
 absl::Status DeviceConsumer::OpenMemory(const RingExport& exported) {

@@ -145,8 +145,11 @@ absl::Status DeviceProducer::WaitForConsumer(RingMemory& ring, int entry, gpu::S
     Forget(released);
     return absl::OkStatus();
   }
-  return WithContext(status,
-                     absl::StrCat("waiting for the reads of process ", UnpackProcess(owner).pid));
+  // What the run-time calls an invalid argument is the consumer's event, not a caller's.
+  const absl::StatusCode code =
+      absl::IsInvalidArgument(status) ? absl::StatusCode::kInternal : status.code();
+  return absl::Status(code, absl::StrCat("waiting for the reads of process ",
+                                         UnpackProcess(owner).pid, ": ", status.message()));
 }
 
 absl::Status DeviceProducer::OpenReleased(const EventRecord& record, Released& released) {

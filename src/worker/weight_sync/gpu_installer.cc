@@ -13,6 +13,7 @@
 #include "common/tensor/torch_process.h"
 #include "worker/weight_sync/canary.h"
 #include "worker/weight_sync/installer.h"
+#include "worker/weight_sync/weight_segment.h"
 
 namespace retort::worker {
 namespace {
@@ -39,12 +40,9 @@ class GpuInstaller : public Installer {
 
 absl::StatusOr<model::Model> GpuInstaller::Bind(const std::byte* slot) const {
   return tensor::CatchTorch([&] {
-    // from_blob takes a mutable pointer; a model without gradients only reads.
-    const at::Tensor weights =
-        at::from_blob(const_cast<std::byte*>(slot), {shape_.slot_elements},
-                      at::TensorOptions().dtype(policy_.published_type()).device(gpu_.device));
-    return policy_.Bind(
-        tensor::ParameterArena::Wrap(policy_.TrainedLayout(/*value_head=*/false), weights));
+    // A model without gradients only reads.
+    return policy_.Bind(tensor::ParameterArena::Wrap(policy_.TrainedLayout(/*value_head=*/false),
+                                                     SlotTensor(slot, shape_, gpu_.device)));
   });
 }
 

@@ -11,6 +11,7 @@
 #include "common/ring/device_weight_reader.h"
 #include "common/tensor/torch_process.h"
 #include "worker/weight_sync/weight_artifact.h"
+#include "worker/weight_sync/weight_segment.h"
 
 namespace retort::worker {
 namespace {
@@ -52,13 +53,7 @@ absl::Status GpuWeightSource::Copy(const ring::AcquireRequest& request) {
                           reader_.Acquire(request, gpu_.plugin.api->CurrentStream()));
   auto bytes = std::make_shared<Bytes>();
   RETORT_RETURN_IF_ERROR(tensor::CatchTorch([&] {
-    const at::ScalarType type = shape_.dtype == ring::Dtype::kBFloat16 ? at::kBFloat16 : at::kFloat;
-    // from_blob takes a mutable pointer; the source is only read.
-    const at::Tensor host =
-        at::from_blob(const_cast<std::byte*>(weights.data), {shape_.slot_elements},
-                      at::TensorOptions().dtype(type).device(gpu_.device))
-            .cpu()
-            .to(at::kFloat);
+    const at::Tensor host = SlotTensor(weights.data, shape_, gpu_.device).cpu().to(at::kFloat);
     bytes->resize(host.nbytes() + weights.canary.size() * sizeof(float));
     std::memcpy(bytes->data(), host.const_data_ptr(), host.nbytes());
     std::memcpy(bytes->data() + host.nbytes(), weights.canary.data(),

@@ -45,13 +45,8 @@ absl::StatusOr<at::Tensor> Publisher::Begin(int64_t version) {
   RETORT_ASSIGN_OR_RETURN(
       std::byte* const slot,
       writer_.BeginBytes(version, host ? nullptr : gpu_->plugin.api->CurrentStream()));
-  return tensor::CatchTorch([&] {
-    return at::from_blob(
-        slot, {shape.slot_elements},
-        at::TensorOptions()
-            .dtype(shape.dtype == ring::Dtype::kBFloat16 ? at::kBFloat16 : at::kFloat)
-            .device(host ? at::Device(at::kCPU) : gpu_->device));
-  });
+  return tensor::CatchTorch(
+      [&] { return SlotTensor(slot, shape, host ? at::Device(at::kCPU) : gpu_->device); });
 }
 
 // Of the weights in `slot`, which another device than the policy's cannot compute with in place.

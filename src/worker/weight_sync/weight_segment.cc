@@ -21,6 +21,17 @@ ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag,
           .transport = transport};
 }
 
+at::Tensor SlotTensor(const std::byte* slot, const ring::WeightRingShape& shape,
+                      const at::Device& device) {
+  const at::ScalarType type = shape.dtype == ring::Dtype::kBFloat16 ? at::kBFloat16 : at::kFloat;
+  // for_blob takes a mutable pointer. LibTorch must not look where the memory lies: it would refuse
+  // a peer's.
+  return at::for_blob(const_cast<std::byte*>(slot), {shape.slot_elements})
+      .options(at::TensorOptions().dtype(type).device(device))
+      .target_device(device)
+      .make_tensor();
+}
+
 absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token) {
   if (welcome.shared_memory().broker_socket().empty()) {
     return absl::InvalidArgumentError(

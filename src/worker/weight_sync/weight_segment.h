@@ -2,6 +2,7 @@
 // and where it is asked for. Writer and readers must agree on all three.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -9,6 +10,7 @@
 #include "common/ring/broker_client.h"
 #include "common/ring/segment.h"
 #include "common/ring/weight_ring.h"
+#include "common/tensor/aten.h"
 #include "retort/v1/control.pb.h"
 #include "worker/weight_sync/policy_model.h"
 
@@ -23,6 +25,12 @@ ring::TransportKind WeightTransportOf(const v1::JobSpec& spec);
 // can be rolled out again. In host memory they are fp32, on a GPU of policy.published_type().
 ring::WeightRingShape WeightRingShapeOf(const PolicyModel& policy, int lag,
                                         ring::TransportKind transport = ring::TransportKind::kHost);
+
+// The weights of a slot as a tensor, whose memory stays the ring's. `device`: the CPU for a ring in
+// host memory, else the GPU that computes with them, which may be a peer of the one that they lie
+// on. Throws what LibTorch throws.
+at::Tensor SlotTensor(const std::byte* slot, const ring::WeightRingShape& shape,
+                      const at::Device& device);
 
 // Where this host's segments are asked for. INVALID_ARGUMENT if the driver named no broker.
 absl::StatusOr<ring::BrokerAddress> BrokerOf(const v1::Welcome& welcome, const std::string& token);

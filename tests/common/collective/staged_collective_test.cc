@@ -153,6 +153,19 @@ TEST(StagedCollectiveTest, CopyFails_TheRankSaysSoAndTheGroupIsBroken) {
   EXPECT_THAT(said[1], HasSubstr("an illegal access"));
 }
 
+TEST(StagedCollectiveTest, RankWithoutMemory_EveryRankHears) {
+  StagedWorld world(2);
+  const auto said = world.Run({}, [&](Collective& group) {
+    if (group.rank() == 0) {
+      world.gpu(0).FailCall(gpu::Call::kAllocate, 1, absl::ResourceExhaustedError("none is left"));
+    }
+    const absl::Status own = group.AllocateBuffer(8).status();
+    return (own.ok() ? group.Barrier() : own).ToString();
+  });
+  EXPECT_THAT(said[0], HasSubstr("RESOURCE_EXHAUSTED: none is left"));
+  EXPECT_THAT(said[1], HasSubstr("none is left"));
+}
+
 TEST(StagedCollectiveTest, BuffersOfOtherSizes_FailedPreconditionOnEveryRank) {
   StagedWorld world(2);
   for (const std::string& said : world.Run({}, [](Collective& group) {

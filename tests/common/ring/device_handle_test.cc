@@ -38,7 +38,7 @@ class HandleFaultTest : public testing::Test {
   RingFixture rig_{RingKinds()[3]};
 };
 
-TEST_F(HandleFaultTest, StaleMemoryHandle_InvalidArgumentNamesTheProducer) {
+TEST_F(HandleFaultTest, StaleMemoryHandle_FailedPreconditionNamesTheProducer) {
   auto producer = rig_.Producer();
   auto consumer = rig_.Consumer();
   ASSERT_TRUE(rig_.Put(*producer, 0, 1).ok());
@@ -48,7 +48,7 @@ TEST_F(HandleFaultTest, StaleMemoryHandle_InvalidArgumentNamesTheProducer) {
     e.handle = gpu::FakeGpu::StaleMemory();
   });
   const absl::Status status = rig_.Get(*consumer, 0).status();
-  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(Text(status), HasSubstr(absl::StrCat("opening the device memory of process ",
                                                    rig_.producer_peer().process().pid)));
   ExpectNothingHeld();
@@ -65,7 +65,7 @@ TEST_F(HandleFaultTest, StaleEventHandle_FailsAndClosesTheMemory) {
   EventRecord record = memory->slot(1).written.Load();
   record.handle = gpu::FakeGpu::StaleEvent();
   memory->slot(1).written.Store(record);
-  EXPECT_EQ(rig_.Get(*consumer, 0).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(rig_.Get(*consumer, 0).status().code(), StatusCode::kFailedPrecondition);
   ExpectNothingHeld();
   EXPECT_EQ(consumer_gpu().events(), 1) << "its own; those it had opened are closed";
 }
@@ -122,6 +122,23 @@ TEST_F(HandleFaultTest, OpenFails_ErrorOfTheRunTimeAndNextTryWorks) {
     const absl::Status status = rig_.Get(*consumer, 0).status();
     EXPECT_EQ(status.code(), StatusCode::kInternal) << static_cast<int>(call);
     EXPECT_EQ(rig_.Leases(), 0);
+  }
+  EXPECT_TRUE(rig_.Get(*consumer, 0).ok());
+  consumer.reset();
+}
+
+// An invalid argument would be taken for a mistake in the job.
+TEST_F(HandleFaultTest, RunTimeRefusesPeersHandles_NotTheCallersArguments) {
+  auto producer = rig_.Producer();
+  auto consumer = rig_.Consumer();
+  producer_gpu().FailCall(Call::kOpenEvent, 1, absl::InvalidArgumentError("planted"));
+  EXPECT_EQ(rig_.Put(*producer, 0, 1).code(), StatusCode::kInternal);
+  ASSERT_TRUE(rig_.Put(*producer, 0, 1).ok());
+  for (const Call call : {Call::kOpenMemory, Call::kOpenEvent}) {
+    consumer_gpu().FailCall(call, 1, absl::InvalidArgumentError("planted"));
+    const absl::Status status = rig_.Get(*consumer, 0).status();
+    EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(Text(status), HasSubstr("planted"));
   }
   EXPECT_TRUE(rig_.Get(*consumer, 0).ok());
   consumer.reset();

@@ -50,7 +50,8 @@ TEST(DeviceArenaTest, Wrap_OfForeignMemory_ViewsShareIt) {
   void* const memory = pretend::Allocate(layout.total_elements * sizeof(float));
   const ParameterArena arena = ParameterArena::Wrap(
       layout, at::from_blob(memory, {layout.total_elements}, &pretend::Free,
-                            at::TensorOptions().dtype(at::kFloat).device(pretend::Device())));
+                            at::TensorOptions().dtype(at::kFloat).device(pretend::Device()),
+                            pretend::Device()));
   const layout::ParameterEntry& entry = layout.entries[1];
   arena.View(entry).fill_(3);
   EXPECT_EQ(static_cast<const float*>(pretend::HostAddress(memory))[entry.offset], 3.0f);

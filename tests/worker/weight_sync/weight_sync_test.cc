@@ -114,6 +114,16 @@ TEST_F(WeightSyncTest, Held_AfterManyVersions_TheLastOnesAscending) {
   EXPECT_EQ(versions, (std::vector<int64_t>{2, 3, 4}));
 }
 
+// The slot's older version is overwritten by then.
+TEST_F(WeightSyncTest, Held_PublishingFailed_NotTheOlderVersionOfThatSlot) {
+  const auto publisher = MakePublisher();
+  for (int64_t version = 0; version < 3; ++version) Publish(*publisher, version);
+  EXPECT_FALSE(publisher->Publish(3, Weights(3).Published(), Digest{1, 2}).ok());
+  std::vector<int64_t> versions;
+  for (const Publisher::Held& held : publisher->held()) versions.push_back(held.version);
+  EXPECT_EQ(versions, (std::vector<int64_t>{1, 2}));
+}
+
 TEST(CanaryTest, Compare_Rules_BitwiseOrWithinTolerance) {
   const std::vector<float> published = {-1.0f, -2.0f};
   const std::vector<float> near = {-1.0f, std::nextafter(-2.0f, 0.0f)};
