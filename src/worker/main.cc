@@ -248,6 +248,7 @@ int Main(int argc, char** argv) {
   }
   DieWithParent(flags.parent_pid);
   gpu::SetNcclEnvironment();  // While nobody else reads the environment.
+  tensor::SetTorchEnvironment();
   PrepareTerminationSignals();
   if (flags.incarnation.empty()) flags.incarnation = RandomHex(16);
   const std::string name =

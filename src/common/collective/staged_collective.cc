@@ -86,8 +86,10 @@ absl::Status StagedCollective::TryCopy(const std::vector<Transfer>& transfers) {
 absl::Status StagedCollective::Copy(const std::vector<Transfer>& transfers) {
   const absl::Status copied = TryCopy(transfers);
   if (copied.ok()) return copied;
+  // What the run-time calls an invalid argument is none of the caller's.
   const absl::Status failure =
-      WithContext(copied, absl::StrCat("rank ", rank(), ": copying a tensor between GPU and host"));
+      WithContext(absl::IsInvalidArgument(copied) ? absl::InternalError(copied.message()) : copied,
+                  absl::StrCat("rank ", rank(), ": copying a tensor between GPU and host"));
   inner_->Abort(failure.message());
   return failure;
 }

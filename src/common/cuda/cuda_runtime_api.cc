@@ -1,5 +1,6 @@
 #include "common/cuda/cuda_runtime_api.h"
 
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime.h>
 
@@ -94,10 +95,15 @@ class RuntimeApi final : public Api {
   absl::StatusOr<void*> Allocate(int64_t bytes) override {
     // cudaMalloc puts smaller ones together into one block, all of which a handle then opens.
     const int64_t blocks = (bytes + kBlockBytes - 1) / kBlockBytes;
+    const auto size = static_cast<size_t>(blocks * kBlockBytes);
     void* memory = nullptr;
-    RETORT_RETURN_IF_ERROR(
-        CudaStatus(cudaMalloc(&memory, static_cast<size_t>(blocks * kBlockBytes)),
-                   absl::StrCat("cudaMalloc of ", bytes, " bytes")));
+    cudaError_t result = cudaMalloc(&memory, size);
+    if (result == cudaErrorMemoryAllocation) {  // LibTorch may keep what it does not use.
+      cudaGetLastError();
+      c10::cuda::CUDACachingAllocator::emptyCache();
+      result = cudaMalloc(&memory, size);
+    }
+    RETORT_RETURN_IF_ERROR(CudaStatus(result, absl::StrCat("cudaMalloc of ", bytes, " bytes")));
     return memory;
   }
   absl::Status Free(void* memory) override { return CudaStatus(cudaFree(memory), "cudaFree"); }

@@ -16,6 +16,8 @@ absl::Status CudaStatus(cudaError_t result, absl::string_view call) {
     case cudaErrorInvalidResourceHandle:
     case cudaErrorInvalidDevice:
     case cudaErrorPeerAccessUnsupported:
+    case cudaErrorTooManyPeers:
+    case cudaErrorNotSupported:
     case cudaErrorMapBufferObjectFailed:  // What an IPC handle that cannot be opened gives.
       return absl::InvalidArgumentError(text);
     default:

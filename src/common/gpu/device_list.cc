@@ -67,8 +67,11 @@ absl::StatusOr<std::string> ReadToEnd(int fd, absl::Duration end) {
   while (text.size() < kMaxAnswerBytes) {
     const absl::Duration left = end - Clock::Real()->Now();
     pollfd wait{fd, POLLIN, 0};
-    if (left <= absl::ZeroDuration() ||
-        poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(left)) + 1) == 0) {
+    const int ready = left <= absl::ZeroDuration()
+                          ? 0
+                          : poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(left)) + 1);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) {
       return absl::DeadlineExceededError(absl::StrCat("retort-worker devices did not end within ",
                                                       absl::FormatDuration(kLongestAnswer)));
     }

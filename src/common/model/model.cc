@@ -11,6 +11,7 @@
 #include "common/model/ops.h"
 #include "common/model/rope.h"
 #include "common/tensor/torch_process.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model {
 namespace {
@@ -252,7 +253,8 @@ at::Tensor Model::Hidden(const PackedBatch& batch, const std::function<bool()>& 
   for (int64_t i = 0; i < batch.tokens(); ++i) {
     RETORT_CHECK(positions[i] >= 0 && positions[i] < longest) << "position " << positions[i];
   }
-  const PackedBatch there = {batch.ids.to(device_), batch.positions.to(device_), batch.offsets};
+  const PackedBatch there = {tensor::Upload(batch.ids, device_),
+                             tensor::Upload(batch.positions, device_), batch.offsets};
   at::Tensor x = Embed(there);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     if (wanted != nullptr && !wanted()) return {};
@@ -278,7 +280,8 @@ at::Tensor Model::FullLogProbs(const at::Tensor& hidden, double temperature,
     const at::Tensor excluded = at::arange(config_.vocab_size, at::kLong) >= limit;
     bool* const flags = excluded.data_ptr<bool>();
     for (const int64_t id : mask.excluded) flags[id] = true;
-    logits = logits.masked_fill(excluded.to(device_), -std::numeric_limits<double>::infinity());
+    logits = logits.masked_fill(tensor::Upload(excluded, device_),
+                                -std::numeric_limits<double>::infinity());
   }
   return at::log_softmax(logits, -1);
 }

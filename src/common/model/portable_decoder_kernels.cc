@@ -11,6 +11,7 @@
 #include "common/model/portable_attention.h"
 #include "common/model/portable_rows.h"
 #include "common/tensor/cat.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model {
 namespace {
@@ -208,7 +209,7 @@ void PortableDecoderKernels::Begin(const DecoderRows& rows) {
     if (!added) continue;
     plan->second = PlanAttention(shape_, rule, last ? kept : rows.cache, {}, &list);
   }
-  indices_ = at::tensor(list.values(), at::kLong).to(options_.device());
+  indices_ = tensor::Upload(at::tensor(list.values(), at::kLong), options_.device());
   ids_ = Indices(ids);
   positions_ = Indices(at);
   wanted_ = Indices(wanted);

@@ -6,6 +6,7 @@
 
 #include "common/model/portable_matmul.h"
 #include "common/tensor/cat.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model::portable {
 namespace {
@@ -35,7 +36,7 @@ Head HeadOf(const HeadWeights& weights, const HeadOptions& options) {
   if (options.mask.excluded.empty()) return head;
   const at::Tensor excluded = at::zeros({limit}, at::kBool);
   for (const int64_t id : options.mask.excluded) excluded.mutable_data_ptr<bool>()[id] = true;
-  head.excluded = excluded.to(weights.weight.device());
+  head.excluded = tensor::Upload(excluded, weights.weight.device());
   return head;
 }
 

@@ -1,6 +1,7 @@
 #include "common/model/response_batch.h"
 
 #include "common/base/check.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model {
 namespace {
@@ -40,7 +41,7 @@ ResponseBatch MakeResponseBatch(const SequenceSet& set, absl::Span<const int64_t
 }
 
 at::Tensor ResponseHidden(const Model& model, const ResponseBatch& batch) {
-  return model.Hidden(batch.inputs).index_select(0, batch.rows.to(model.device()));
+  return model.Hidden(batch.inputs).index_select(0, tensor::Upload(batch.rows, model.device()));
 }
 
 }  // namespace retort::model

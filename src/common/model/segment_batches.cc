@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/types/span.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model {
 namespace {
@@ -85,7 +86,7 @@ std::vector<SegmentBatch> BatchSegments(const std::vector<int64_t>& offsets,
     AddIndices(together, &indices);
     first += count;
   }
-  const at::Tensor all = at::tensor(indices.values, at::kLong).to(device);
+  const at::Tensor all = tensor::Upload(at::tensor(indices.values, at::kLong), device);
   int64_t begin = 0;
   for (size_t i = 0; i < indices.counts.size(); ++i) {
     SegmentBatch& batch = batches[i / 3];

@@ -10,6 +10,7 @@
 #include "common/model/portable_vocab_head.h"
 #include "common/model/simd.h"
 #include "common/tensor/aten.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model {
 namespace {
@@ -246,7 +247,7 @@ HeadOutput HeadForward(const at::Tensor& hidden, const HeadWeights& head, const 
   const at::Tensor ids = targets.defined() ? targets.contiguous() : targets;
   if (ids.defined()) CheckTargets(ids, rows.size(0), limit);
   if (!rows.is_cpu()) {
-    const at::Tensor there = ids.defined() ? ids.to(rows.device()) : ids;
+    const at::Tensor there = ids.defined() ? tensor::Upload(ids, rows.device()) : ids;
     return portable::HeadForward(rows, head, there, options, wants);
   }
   HeadOutput output;

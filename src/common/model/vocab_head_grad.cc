@@ -10,6 +10,7 @@
 #include "common/model/simd.h"
 #include "common/model/vocab_head.h"
 #include "common/tensor/aten.h"
+#include "common/tensor/upload.h"
 
 namespace retort::model {
 namespace {
@@ -233,7 +234,8 @@ SelectedLogProbs HeadLogProbs(const at::Tensor& hidden, const HeadWeights& head,
   CheckTargets(ids, rows.size(0), limit);
   const variable_list out = HeadFunction::apply(
       rows, head.weight, head.bias.defined() ? std::optional<at::Tensor>(head.bias) : std::nullopt,
-      ids.to(rows.device()), options.temperature, options.soft_cap, limit, options.mask.excluded);
+      tensor::Upload(ids, rows.device()), options.temperature, options.soft_cap, limit,
+      options.mask.excluded);
   return {out[0], out[1]};
 }
 

@@ -1,6 +1,5 @@
 #include "common/tensor/gpu_device.h"
 
-#include <cstdlib>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +10,6 @@ namespace retort::tensor {
 
 absl::StatusOr<GpuDevice> OpenGpu(absl::string_view executable_directory, absl::string_view build,
                                   int worker) {
-  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   GpuDevice gpu;
   RETORT_ASSIGN_OR_RETURN(gpu.plugin, gpu::LoadPlugin(executable_directory, build));
   RETORT_ASSIGN_OR_RETURN(const std::vector<gpu::DeviceInfo> devices, gpu.plugin.api->Devices());

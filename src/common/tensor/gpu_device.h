@@ -17,8 +17,7 @@ struct GpuDevice {
 
 // Loads the plug-in of the programs in `executable_directory` and makes one of this host's devices
 // the calling thread's: number `worker` modulo how many there are. Call it before any other ATen
-// call. Sets CUBLAS_WORKSPACE_CONFIG, without which cuBLAS does not repeat its sums, unless it is
-// set. Errors: those of gpu::LoadPlugin; FAILED_PRECONDITION there is no device.
+// call. Errors: those of gpu::LoadPlugin; FAILED_PRECONDITION there is no device.
 absl::StatusOr<GpuDevice> OpenGpu(absl::string_view executable_directory, absl::string_view build,
                                   int worker);
 

@@ -28,14 +28,16 @@ void KeepFullPrecision() {
   context.setAllowTF32CuDNN(false);
   context.setAllowBF16ReductionCuBLAS(false);
   context.setAllowFP16ReductionCuBLAS(false);
-  // Without a workspace of its own cuBLAS is not repeatable, and deterministic mode refuses it.
-  // That is said by an environment variable only.
-  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
 }
 
 }  // namespace
 
+// Without a workspace of its own cuBLAS is not repeatable, and deterministic mode refuses it. That
+// is said by an environment variable only.
+void SetTorchEnvironment() { setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0); }
+
 void ConfigureTorchProcess(int threads) {
+  SetTorchEnvironment();
   KeepFreedMemory();
   KeepFullPrecision();
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);

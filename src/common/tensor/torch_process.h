@@ -14,6 +14,11 @@
 
 namespace retort::tensor {
 
+// Sets CUBLAS_WORKSPACE_CONFIG, which repeatable sums on a GPU need, unless it is set. Calling it
+// again changes nothing; a process with threads calls it before they are there, for other threads
+// must not read the environment meanwhile.
+void SetTorchEnvironment();
+
 // Deterministic algorithms (an operation without one throws), no reduced precision (TF32) on a GPU,
 // `threads` intra-op threads, one inter-op thread. Call once in main, before any other ATen call.
 void ConfigureTorchProcess(int threads);

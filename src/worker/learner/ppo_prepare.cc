@@ -9,6 +9,7 @@
 #include "common/objective/importance_sampling.h"
 #include "common/tensor/cat.h"
 #include "common/tensor/torch_process.h"
+#include "common/tensor/upload.h"
 #include "worker/learner/rank_share.h"
 
 namespace retort::worker {
@@ -29,7 +30,7 @@ at::Tensor FullKl(const TrainingContext& context, const PpoSettings& settings,
   return objective::KlPerToken(
       objective::KlPenalty::kFull,
       context.model->model.FullLogProbs(hidden, settings.temperature, context.policy->mask),
-      tensor::Cat(reference).to(hidden.device()));
+      tensor::Upload(tensor::Cat(reference), hidden.device()));
 }
 
 // One micro-batch's part of `planes` [kPlanes, N * T].

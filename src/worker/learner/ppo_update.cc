@@ -11,6 +11,7 @@
 #include "common/model/response_batch.h"
 #include "common/objective/loss_term.h"
 #include "common/tensor/torch_process.h"
+#include "common/tensor/upload.h"
 #include "worker/learner/rank_share.h"
 
 namespace retort::worker {
@@ -42,7 +43,7 @@ absl::StatusOr<int64_t> GlobalTokens(const TrainingContext& context, const StepS
 
 // A step's tensors are on the CPU; what goes into the loss follows the model to its device.
 at::Tensor Gather(const at::Tensor& padded, const at::Tensor& where, const at::Device& device) {
-  return padded.flatten().index_select(0, where).to(device);
+  return tensor::Upload(padded.flatten().index_select(0, where), device);
 }
 
 objective::PpoLossInputs LossInputs(const TrainingContext& context, const PpoSettings& settings,
