@@ -146,8 +146,8 @@ absl::StatusOr<std::optional<tensor::GpuDevice>> OpenDevice(const v1::Welcome& w
   return std::optional<tensor::GpuDevice>(*std::move(gpu));
 }
 
-// What a role needs of its host. The driver is told what is wrong: whoever started the worker may
-// not see its log.
+// What a role needs of its host. The driver is told what is wrong, for whoever started the worker
+// may not see its log; it is this host's failure, not the job's, and another host may do.
 absl::StatusOr<std::optional<tensor::GpuDevice>> CheckHost(DriverSession& session) {
   const absl::Status files = CheckOwnFiles(session.welcome());
   absl::StatusOr<std::optional<tensor::GpuDevice>> gpu =
@@ -155,7 +155,8 @@ absl::StatusOr<std::optional<tensor::GpuDevice>> CheckHost(DriverSession& sessio
   if (gpu.ok()) return gpu;
   v1::Fence loading;
   loading.set_epoch(session.welcome().epoch());
-  const absl::Status told = session.ReportFailure(loading, gpu.status());
+  const absl::Status told =
+      session.ReportFailure(loading, absl::FailedPreconditionError(gpu.status().message()));
   if (!told.ok()) LogInfo("failure not reported: {}", std::string(told.message()));
   return gpu;
 }
