@@ -137,9 +137,8 @@ absl::StatusOr<std::optional<tensor::GpuDevice>> OpenDevice(const v1::Welcome& w
   absl::StatusOr<tensor::GpuDevice> gpu =
       tensor::OpenGpu(ExecutableDirectory(), rpc::BuildVersion(), welcome.index());
   if (!gpu.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("the job gives ", v1::Role_Name(welcome.role()),
-                                                   " ", welcome.index(),
-                                                   " device cuda: ", gpu.status().message()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the job gives this worker device cuda: ", gpu.status().message()));
   }
   LogInfo("device={} name=\"{}\" uuid={} of={} nccl={}", gpu->device.str(), gpu->info.name,
           gpu->info.uuid, gpu->device_count, gpu->plugin.nccl->version());
