@@ -203,8 +203,11 @@ TEST(NcclFailureTest, NewGroupAfterAnAbort_Works) {
   world.ExpectClean();
 }
 
-// A fake that a helper thread may still use when the test is over.
-NcclWorld& LeftBehind(int world_size) { return *new NcclWorld(world_size); }
+// A fake that a helper thread may still use when the test is over. Kept, not lost.
+NcclWorld& LeftBehind(int world_size) {
+  static auto* const worlds = new std::vector<std::unique_ptr<NcclWorld>>;
+  return *worlds->emplace_back(std::make_unique<NcclWorld>(world_size));
+}
 
 TEST(NcclFailureTest, AbortThatHangs_TheProcessEnds) {
   NcclWorld& world = LeftBehind(1);
