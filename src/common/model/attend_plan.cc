@@ -102,4 +102,23 @@ std::vector<AttendGroup> PlanAttention(const AttentionShape& shape, const Attent
   return groups;
 }
 
+bool Consecutive(absl::Span<const int64_t> values) {
+  for (size_t i = 1; i < values.size(); ++i) {
+    if (values[i] != values[0] + static_cast<int64_t>(i)) return false;
+  }
+  return true;
+}
+
+IndexRange PlacesOf(absl::Span<const AttendGroup> groups, IndexList* indices) {
+  std::vector<int64_t> rows;
+  for (const AttendGroup& group : groups) {
+    const absl::Span<const int64_t> own = indices->Of(group.rows);
+    rows.insert(rows.end(), own.begin(), own.end());
+  }
+  if (Consecutive(rows)) return {};
+  std::vector<int64_t> places(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) places[rows[i]] = static_cast<int64_t>(i);
+  return indices->Add(places);
+}
+
 }  // namespace retort::model

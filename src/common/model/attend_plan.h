@@ -23,6 +23,9 @@ class IndexList {
  public:
   IndexRange Add(absl::Span<const int64_t> values);
   const std::vector<int64_t>& values() const { return values_; }
+  absl::Span<const int64_t> Of(const IndexRange& range) const {
+    return absl::MakeConstSpan(values_).subspan(range.begin, range.count);
+  }
 
  private:
   std::vector<int64_t> values_;
@@ -33,7 +36,7 @@ struct AttendGroup {
   int64_t sequences = 0;
   int64_t queries = 0;
   int64_t blocks = 0;    // That each reads: the most of any.
-  IndexRange rows;       // [sequences * queries] of the step.
+  IndexRange rows;       // [sequences * queries] of the step, ascending.
   IndexRange positions;  // [sequences * queries] of those rows.
   IndexRange tables;     // [sequences * blocks] block numbers; behind a sequence's own, block 0.
   IndexRange first;      // [sequences] the position where its first block begins.
@@ -52,5 +55,12 @@ struct AttendLimits {
 std::vector<AttendGroup> PlanAttention(const AttentionShape& shape, const AttentionRule& rule,
                                        absl::Span<const CacheRow> rows, const AttendLimits& limits,
                                        IndexList* indices);
+
+// Whether these are numbers that follow each other, so that a slice does for a gather.
+bool Consecutive(absl::Span<const int64_t> values);
+
+// Where each row of the step is among the rows of its groups one after another; empty if each is in
+// its own place.
+IndexRange PlacesOf(absl::Span<const AttendGroup> groups, IndexList* indices);
 
 }  // namespace retort::model

@@ -189,7 +189,7 @@ at::Tensor Model::Norm(const NormWeights& weights, const at::Tensor& x) const {
   return RmsNorm(x, weights.weight, config_.norm.eps, config_.norm.add_one ? 1.0 : 0.0);
 }
 
-at::Tensor Model::Attend(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const {
+at::Tensor Model::Attend(int64_t layer, const at::Tensor& x, const SharedSegments& segments) const {
   const LayerWeights& w = layers_[layer];
   at::Tensor qkv = Linear(x, w.qkv);
   if (config_.attention.qk_norm) {
@@ -198,8 +198,7 @@ at::Tensor Model::Attend(int64_t layer, const at::Tensor& x, const PackedBatch& 
   }
   // Hidden has covered the batch's positions.
   const RopeAngles& angles = Rope(1, config_.layer(layer).rope);
-  return Linear(RopeAttention(qkv, attention_shape(), attention_rule(layer), angles,
-                              batch.positions, batch.offsets),
+  return Linear(RopeAttention(qkv, attention_shape(), attention_rule(layer), angles, segments),
                 w.o);
 }
 
@@ -207,27 +206,27 @@ at::Tensor Model::Mlp(const LayerWeights& weights, const at::Tensor& x) const {
   return Linear(Activate(config_.mlp, Linear(x, weights.mlp_in)), weights.mlp_out);
 }
 
-at::Tensor Model::Layer(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const {
+at::Tensor Model::Layer(int64_t layer, const at::Tensor& x, const SharedSegments& segments) const {
   const LayerWeights& w = layers_[layer];
   switch (config_.residual) {
     case layout::Residual::kPreNorm: {
-      const at::Tensor middle = x + Attend(layer, Norm(w.attention_norm, x), batch);
+      const at::Tensor middle = x + Attend(layer, Norm(w.attention_norm, x), segments);
       return middle + Mlp(w, Norm(w.mlp_norm, middle));
     }
     case layout::Residual::kPostNorm: {
-      const at::Tensor middle = Norm(w.attention_norm, x + Attend(layer, x, batch));
+      const at::Tensor middle = Norm(w.attention_norm, x + Attend(layer, x, segments));
       return Norm(w.mlp_norm, middle + Mlp(w, middle));
     }
     case layout::Residual::kSandwich: {
       const at::Tensor middle =
-          x + Norm(w.attention_out_norm, Attend(layer, Norm(w.attention_norm, x), batch));
+          x + Norm(w.attention_out_norm, Attend(layer, Norm(w.attention_norm, x), segments));
       return middle + Norm(w.mlp_out_norm, Mlp(w, Norm(w.mlp_norm, middle)));
     }
     case layout::Residual::kParallel:
-      return x + Attend(layer, Norm(w.attention_norm, x), batch) + Mlp(w, Norm(w.mlp_norm, x));
+      return x + Attend(layer, Norm(w.attention_norm, x), segments) + Mlp(w, Norm(w.mlp_norm, x));
     case layout::Residual::kParallelOne: {
       const at::Tensor normed = Norm(w.attention_norm, x);
-      return x + Attend(layer, normed, batch) + Mlp(w, normed);
+      return x + Attend(layer, normed, segments) + Mlp(w, normed);
     }
   }
   RETORT_CHECK(false) << "residual " << static_cast<int>(config_.residual);
@@ -255,10 +254,11 @@ at::Tensor Model::Hidden(const PackedBatch& batch, const std::function<bool()>& 
   }
   const PackedBatch there = {tensor::Upload(batch.ids, device_),
                              tensor::Upload(batch.positions, device_), batch.offsets};
+  const SharedSegments segments = SegmentsOf(attention_shape(), there.positions, there.offsets);
   at::Tensor x = Embed(there);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     if (wanted != nullptr && !wanted()) return {};
-    x = Layer(i, x, there);
+    x = Layer(i, x, segments);
   }
   if (config_.final_norm) x = Norm(final_norm_, x);
   return project_out_.weight.defined() ? Linear(x, project_out_) : x;

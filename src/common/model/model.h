@@ -12,6 +12,7 @@
 #include "common/layout/parameter_layout.h"
 #include "common/model/adapter.h"
 #include "common/model/attention.h"
+#include "common/model/ops.h"
 #include "common/model/packed_batch.h"
 #include "common/model/rope.h"
 #include "common/model/vocab_head.h"
@@ -125,10 +126,10 @@ class Model {
   void Bind(const layout::ParameterEntry& entry, const at::Tensor& view);
   void BindAdapter();
   at::Tensor Embed(const PackedBatch& batch) const;
-  at::Tensor Attend(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const;
+  at::Tensor Attend(int64_t layer, const at::Tensor& x, const SharedSegments& segments) const;
   at::Tensor Mlp(const LayerWeights& weights, const at::Tensor& x) const;
   at::Tensor Norm(const NormWeights& weights, const at::Tensor& x) const;
-  at::Tensor Layer(int64_t layer, const at::Tensor& x, const PackedBatch& batch) const;
+  at::Tensor Layer(int64_t layer, const at::Tensor& x, const SharedSegments& segments) const;
 
   layout::ModelConfig config_;
   at::Device device_;

@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <utility>
+
 #include "common/base/check.h"
 #include "common/model/portable_attention.h"
 #include "common/model/portable_rows.h"
@@ -116,60 +118,62 @@ struct SwiGluFunction : torch::autograd::Function<SwiGluFunction> {
   }
 };
 
-struct RopeAttentionFunction : torch::autograd::Function<RopeAttentionFunction> {
-  static AttentionInput Input(const AttentionShape& shape, const AttentionRule& rule,
-                              const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
-                              const at::Tensor& positions, const std::vector<int64_t>& offsets) {
-    return {
-        shape,   rule, RopeAngles{cos, sin}.view(), Data(qkv), positions.const_data_ptr<int64_t>(),
-        &offsets};
-  }
+// What an attention's backward knows besides tensors.
+struct SavedAttention : torch::CustomClassHolder {
+  AttentionShape shape;
+  AttentionRule rule;
+  SharedSegments segments;
 
+  AttentionInput Input(const at::Tensor& qkv, const RopeAngles& angles) const {
+    return {shape,
+            rule,
+            angles.view(),
+            Data(qkv),
+            segments->positions.const_data_ptr<int64_t>(),
+            &segments->offsets};
+  }
+  portable::AttentionTensors Tensors(const at::Tensor& qkv, const RopeAngles& angles) const {
+    return {shape, rule, angles, qkv, segments->positions, &segments->plan};
+  }
+};
+
+struct RopeAttentionFunction : torch::autograd::Function<RopeAttentionFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const at::Tensor& cos,
-                            const at::Tensor& sin, const at::Tensor& positions,
-                            const AttentionShape& shape, const AttentionRule& rule,
-                            const std::vector<int64_t>& offsets) {
-    at::Tensor out, lse;
+                            const at::Tensor& sin, const AttentionShape& shape,
+                            const AttentionRule& rule, const SharedSegments& segments) {
+    auto own = c10::make_intrusive<SavedAttention>();
+    own->shape = shape;
+    own->rule = rule;
+    own->segments = segments;
+    portable::AttentionOutput result;
     if (qkv.is_cpu()) {
-      out = at::empty({qkv.size(0), shape.q_width()}, qkv.options());
-      lse = at::empty({qkv.size(0), shape.heads}, qkv.options());
-      AttentionForward(Input(shape, rule, qkv, cos, sin, positions, offsets), Mutable(out),
-                       Mutable(lse));
+      result.out = at::empty({qkv.size(0), shape.q_width()}, qkv.options());
+      result.lse = at::empty({qkv.size(0), shape.heads}, qkv.options());
+      AttentionForward(own->Input(qkv, {cos, sin}), Mutable(result.out), Mutable(result.lse));
     } else {
-      const portable::AttentionOutput result =
-          portable::AttentionForward({shape, rule, {cos, sin}, qkv, positions, offsets});
-      out = result.out;
-      lse = result.lse;
+      result = portable::AttentionForward(own->Tensors(qkv, {cos, sin}));
     }
-    ctx->save_for_backward({qkv, cos, sin, positions, out, lse});
-    ctx->saved_data["sizes"] = std::vector<int64_t>{shape.heads, shape.kv_heads,  shape.head_dim,
-                                                    rule.window, rule.rotary_dim, rule.interleaved};
-    ctx->saved_data["scale"] = rule.scale;
-    ctx->saved_data["soft_cap"] = rule.soft_cap;
-    ctx->saved_data["offsets"] = offsets;
-    return out;
+    ctx->save_for_backward({qkv, cos, sin, result.out, result.lse});
+    ctx->saved_data["attention"] = c10::IValue::make_capsule(std::move(own));
+    return result.out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const std::vector<int64_t> sizes = ctx->saved_data["sizes"].toIntVector();
-    const std::vector<int64_t> offsets = ctx->saved_data["offsets"].toIntVector();
-    const AttentionShape shape{sizes[0], sizes[1], sizes[2]};
-    const AttentionRule rule{static_cast<float>(ctx->saved_data["scale"].toDouble()),
-                             static_cast<float>(ctx->saved_data["soft_cap"].toDouble()), sizes[3],
-                             sizes[4], sizes[5] != 0};
+    const auto own = c10::static_intrusive_pointer_cast<SavedAttention>(
+        ctx->saved_data["attention"].toCapsule());
+    const at::Tensor& qkv = saved[0];
+    const RopeAngles angles{saved[1], saved[2]};
     const at::Tensor dout = grads[0].contiguous();
-    const at::Tensor none;
-    if (!dout.is_cpu()) {
-      const at::Tensor dqkv = portable::AttentionBackward(
-          {shape, rule, {saved[1], saved[2]}, saved[0], saved[3], offsets}, {saved[4], saved[5]},
-          dout);
-      return {dqkv, none, none, none, none, none, none};
+    at::Tensor dqkv;
+    if (dout.is_cpu()) {
+      dqkv = at::empty_like(qkv);
+      AttentionBackward(own->Input(qkv, angles), Data(saved[3]), Data(saved[4]), Data(dout),
+                        Mutable(dqkv));
+    } else {
+      dqkv = portable::AttentionBackward(own->Tensors(qkv, angles), {saved[3], saved[4]}, dout);
     }
-    at::Tensor dqkv = at::empty_like(saved[0]);
-    AttentionBackward(Input(shape, rule, saved[0], saved[1], saved[2], saved[3], offsets),
-                      Data(saved[4]), Data(saved[5]), Data(dout), Mutable(dqkv));
-    return {dqkv, none, none, none, none, none, none};
+    return {dqkv, {}, {}, {}, {}, {}};
   }
 };
 
@@ -238,14 +242,22 @@ at::Tensor SoftCap(const at::Tensor& x, double cap) {
   return cap == 0 ? x : at::tanh(x / cap) * cap;
 }
 
+SharedSegments SegmentsOf(const AttentionShape& shape, const at::Tensor& positions,
+                          const std::vector<int64_t>& offsets) {
+  RETORT_CHECK(positions.numel() == offsets.back()) << positions.numel() << " positions";
+  SegmentPlan plan;
+  if (!positions.is_cpu()) plan = portable::PlanSegments(shape, offsets, positions.device());
+  return std::make_shared<const AttentionSegments>(
+      AttentionSegments{positions, offsets, std::move(plan)});
+}
+
 at::Tensor RopeAttention(const at::Tensor& qkv, const AttentionShape& shape,
                          const AttentionRule& rule, const RopeAngles& angles,
-                         const at::Tensor& positions, const std::vector<int64_t>& offsets) {
+                         const SharedSegments& segments) {
   CheckMatrix(qkv);
-  RETORT_CHECK(qkv.size(1) == shape.qkv_width() && positions.numel() == qkv.size(0) &&
-               offsets.back() == qkv.size(0))
+  RETORT_CHECK(qkv.size(1) == shape.qkv_width() && segments->offsets.back() == qkv.size(0))
       << "attention over " << qkv.size(0) << " rows";
-  return RopeAttentionFunction::apply(qkv, angles.cos, angles.sin, positions, shape, rule, offsets);
+  return RopeAttentionFunction::apply(qkv, angles.cos, angles.sin, shape, rule, segments);
 }
 
 }  // namespace retort::model

@@ -4,11 +4,13 @@
 // statistics in fp32. They throw what LibTorch throws.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "common/layout/model_config.h"
 #include "common/model/attention.h"
 #include "common/model/rope.h"
+#include "common/model/segment_batches.h"
 #include "common/tensor/aten.h"
 
 namespace retort::model {
@@ -31,11 +33,24 @@ at::Tensor Activate(const layout::MlpConfig& mlp, const at::Tensor& x);
 at::Tensor QkNorm(const at::Tensor& qkv, const AttentionShape& shape, const at::Tensor& q_weight,
                   const at::Tensor& k_weight, double eps, double offset);
 
-// Rotates q and k and attends by `rule` inside each segment. qkv [N, qkv_width], positions [N]
-// int64 (each below the rows of `angles`) -> [N, q_width].
+// The segments of a pack, as the attention of every layer needs them.
+struct AttentionSegments {
+  at::Tensor positions;          // [N] int64
+  std::vector<int64_t> offsets;  // As in PackedBatch.
+  SegmentPlan plan;              // Not on the CPU.
+};
+
+using SharedSegments = std::shared_ptr<const AttentionSegments>;
+
+// For heads of `shape`; `positions` lies where attention is to be computed.
+SharedSegments SegmentsOf(const AttentionShape& shape, const at::Tensor& positions,
+                          const std::vector<int64_t>& offsets);
+
+// Rotates q and k and attends by `rule` inside each segment. qkv [N, qkv_width]; each position is
+// below the rows of `angles` -> [N, q_width].
 at::Tensor RopeAttention(const at::Tensor& qkv, const AttentionShape& shape,
                          const AttentionRule& rule, const RopeAngles& angles,
-                         const at::Tensor& positions, const std::vector<int64_t>& offsets);
+                         const SharedSegments& segments);
 
 // c * tanh(x / c); x itself for c = 0.
 at::Tensor SoftCap(const at::Tensor& x, double cap);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "common/model/portable_matmul.h"
-#include "common/model/segment_batches.h"
 #include "common/tensor/cat.h"
 
 namespace retort::model::portable {
@@ -43,12 +42,6 @@ std::vector<Chunk> ChunksOf(const AttentionShape& shape, const AttentionRule& ru
   return chunks;
 }
 
-std::vector<SegmentBatch> BatchesOf(const AttentionTensors& in) {
-  return BatchSegments(in.offsets,
-                       {.pairs = kScoreElements / in.shape.heads, .length = kMaxQueries},
-                       in.qkv.device());
-}
-
 // Slots x [segments * T, kv_heads * G, width] -> [B, G, T, width].
 at::Tensor ByHead(const AttentionShape& s, const SegmentBatch& batch, const at::Tensor& x) {
   return x.view({batch.segments, batch.length, s.kv_heads, -1, x.size(2)})
@@ -72,9 +65,13 @@ at::Tensor Padded(const AttentionShape& s, const SegmentBatch& batch, const at::
 
 // Padding is 0: queries that are none add nothing to a derivative.
 at::Tensor ZeroPadded(const AttentionShape& s, const SegmentBatch& batch, const at::Tensor& x) {
-  const at::Tensor slots = at::zeros({batch.padded.numel(), x.size(1), x.size(2)}, x.options());
-  slots.index_copy_(0, batch.slots, x.index_select(0, batch.rows));
-  return ByHead(s, batch, slots);
+  const at::Tensor slots = x.index_select(0, batch.padded);
+  return ByHead(s, batch, slots.masked_fill_(batch.padding.view({-1, 1, 1}), 0));
+}
+
+// Rows of every batch in turn as rows of the pack.
+at::Tensor InOrder(const SegmentPlan& plan, at::TensorList batches) {
+  return tensor::Cat(batches).index_select(0, plan.places);
 }
 
 // q, k and v of all rows, q and k rotated: [N, heads or kv_heads, head_dim].
@@ -188,16 +185,20 @@ at::Tensor Rotate(const AttentionRule& rule, const at::Tensor& x, const at::Tens
   return rest == 0 ? rotated : tensor::Cat({rotated, x.narrow(2, dim, rest)}, 2);
 }
 
+SegmentPlan PlanSegments(const AttentionShape& shape, const std::vector<int64_t>& offsets,
+                         const at::Device& device) {
+  return BatchSegments(offsets, {.pairs = kScoreElements / shape.heads, .length = kMaxQueries},
+                       device);
+}
+
 AttentionOutput AttentionForward(const AttentionTensors& in) {
   const AttentionShape& s = in.shape;
-  const int64_t rows = in.qkv.size(0);
   const at::ScalarType type = in.qkv.scalar_type();
   const at::TensorOptions options = in.qkv.options();
-  AttentionOutput result{at::empty({rows, s.q_width()}, options),
-                         at::empty({rows, s.heads}, options.dtype(at::kFloat))};
+  std::vector<at::Tensor> outs, lses;
   const Angles angles = AnglesOf(in);
   const RotatedRows rotated = RotatedRowsOf(in, angles.cos, angles.sin);
-  for (const SegmentBatch& batch : BatchesOf(in)) {
+  for (const SegmentBatch& batch : in.plan->batches) {
     const Heads heads = HeadsOf(s, batch, rotated);
     const at::Tensor out = at::empty(heads.q.sizes(), options);
     const at::Tensor lse =
@@ -211,10 +212,10 @@ AttentionOutput AttentionForward(const AttentionTensors& in) {
       const at::Tensor lse_to = lse.narrow(2, chunk.begin, chunk.queries());
       lse_to.copy_(sum.view(lse_to.sizes()));
     }
-    result.out.index_copy_(0, batch.rows, Rows(s, batch, out).flatten(1));
-    result.lse.index_copy_(0, batch.rows, Rows(s, batch, lse).squeeze(2));
+    outs.push_back(Rows(s, batch, out).flatten(1));
+    lses.push_back(Rows(s, batch, lse).squeeze(2));
   }
-  return result;
+  return {InOrder(*in.plan, outs), InOrder(*in.plan, lses)};
 }
 
 at::Tensor AttentionBackward(const AttentionTensors& in, const AttentionOutput& forward,
@@ -224,10 +225,9 @@ at::Tensor AttentionBackward(const AttentionTensors& in, const AttentionOutput& 
   const Angles angles = AnglesOf(in);
   const RotatedRows rotated = RotatedRowsOf(in, angles.cos, angles.sin);
   const at::TensorOptions wide = in.qkv.options().dtype(at::kFloat);
-  // q, k and v of all rows.
-  const at::Tensor dqkv = at::empty({rows, s.heads + 2 * s.kv_heads, s.head_dim}, wide);
+  std::vector<at::Tensor> parts;
   const auto by_head = [&](const at::Tensor& x) { return x.view({rows, s.heads, s.head_dim}); };
-  for (const SegmentBatch& batch : BatchesOf(in)) {
+  for (const SegmentBatch& batch : in.plan->batches) {
     const Heads heads = HeadsOf(s, batch, rotated);
     Gradients g{Padded(s, batch, by_head(forward.out)), ZeroPadded(s, batch, by_head(dout)),
                 at::empty(heads.q.sizes(), wide),       Padded(s, batch, forward.lse.unsqueeze(2)),
@@ -235,11 +235,11 @@ at::Tensor AttentionBackward(const AttentionTensors& in, const AttentionOutput& 
     for (const Chunk& chunk : ChunksOf(s, in.rule, batch)) {
       ChunkBackward(in.rule, heads, chunk, &g);
     }
-    dqkv.index_copy_(0, batch.rows,
-                     tensor::Cat({Rows(s, batch, g.dq), Rows(s, batch, g.dk.unsqueeze(1)),
-                                  Rows(s, batch, g.dv.unsqueeze(1))},
-                                 1));
+    parts.push_back(tensor::Cat({Rows(s, batch, g.dq), Rows(s, batch, g.dk.unsqueeze(1)),
+                                 Rows(s, batch, g.dv.unsqueeze(1))},
+                                1));
   }
+  const at::Tensor dqkv = InOrder(*in.plan, parts);  // [N, heads + 2 * kv_heads, head_dim]
   const int64_t turned = s.heads + s.kv_heads;
   return tensor::Cat({Rotate(in.rule, dqkv.narrow(1, 0, turned), angles.cos, angles.sin, -1),
                       dqkv.narrow(1, turned, s.kv_heads)},

@@ -9,6 +9,7 @@
 
 #include "common/model/attention.h"
 #include "common/model/rope.h"
+#include "common/model/segment_batches.h"
 #include "common/tensor/aten.h"
 
 namespace retort::model::portable {
@@ -20,8 +21,12 @@ struct AttentionTensors {
   RopeAngles angles;     // [positions, rotary_dim / 2] fp32
   at::Tensor qkv;        // [N, qkv_width] fp32 or bf16, contiguous
   at::Tensor positions;  // [N] int64
-  std::vector<int64_t> offsets;
+  const SegmentPlan* plan = nullptr;
 };
+
+// For heads of `shape`, whatever the layer; segment s is rows [offsets[s], offsets[s+1]).
+SegmentPlan PlanSegments(const AttentionShape& shape, const std::vector<int64_t>& offsets,
+                         const at::Device& device);
 
 struct AttentionOutput {
   at::Tensor out;  // [N, q_width], of qkv's type.

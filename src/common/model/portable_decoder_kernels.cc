@@ -11,6 +11,7 @@
 #include "common/model/portable_attention.h"
 #include "common/model/portable_rows.h"
 #include "common/tensor/cat.h"
+#include "common/tensor/torch_process.h"
 #include "common/tensor/upload.h"
 
 namespace retort::model {
@@ -21,61 +22,89 @@ using portable::Rotate;
 // A group of a plan on the device.
 struct DeviceGroup {
   int64_t sequences, queries, keys;
-  at::Tensor rows;    // [sequences * queries] of the step
-  at::Tensor cells;   // [sequences * kv_heads * blocks] of the cache, a block of one head each
+  int64_t first_row;  // Of the step, if they follow each other; else
+  at::Tensor rows;    // [sequences * queries].
+  at::Tensor cells;   // [2 * sequences * kv_heads * blocks] of the cache: keys, then values.
   at::Tensor unseen;  // [sequences, 1, queries, keys]: keys that a query does not see,
   at::Tensor stale;   // [sequences, 1, keys, 1]: and those that none of its sequence ever stored.
+
+  at::Tensor Rows(const at::Tensor& x) const {
+    return rows.defined() ? x.index_select(0, rows) : x.narrow(0, first_row, sequences * queries);
+  }
 };
 
-// The paged keys and values of all layers. New memory is zero: what no query sees is multiplied by
-// 0 and must be finite.
+// What all layers of one window attend to: as the host computed it, and on the device.
+struct HostPlan {
+  std::vector<AttendGroup> groups;
+  IndexRange places;
+};
+struct DevicePlan {
+  std::vector<DeviceGroup> groups;
+  at::Tensor places;  // [rows]: where each row is in the groups; undefined if in its place.
+};
+
+// Copies of keys and values [sequences * kv_heads, keys, head_dim].
+struct Gathered {
+  at::Tensor keys, values;
+};
+
+// The paged keys and values of all layers. A cell is a block of one head. New memory is zero: what
+// no query sees is multiplied by 0 and must be finite.
 class PagedCache {
  public:
   PagedCache(const AttentionShape& shape, int64_t layers, int64_t blocks,
              const at::TensorOptions& options)
       : shape_(shape),
-        keys_(at::zeros({layers, blocks, shape.kv_heads, kBlockTokens, shape.head_dim}, options)),
-        values_(at::zeros_like(keys_)) {}
-
-  // x [rows, kv_heads, head_dim] to `slots` [rows * kv_heads] of one layer.
-  void StoreKeys(int64_t layer, const at::Tensor& slots, const at::Tensor& x) {
-    Slots(keys_, layer).index_copy_(0, slots, x.reshape({-1, shape_.head_dim}));
-  }
-  void StoreValues(int64_t layer, const at::Tensor& slots, const at::Tensor& x) {
-    Slots(values_, layer).index_copy_(0, slots, x.reshape({-1, shape_.head_dim}));
+        cells_(
+            at::zeros({layers, 2, blocks, shape.kv_heads, kBlockTokens, shape.head_dim}, options)) {
+    const at::TensorOptions longs = options.dtype(at::kLong);
+    parts_ = at::arange(2, longs).unsqueeze(1) * blocks * shape.kv_heads +
+             at::arange(shape.kv_heads, longs);
   }
 
-  // [sequences * kv_heads, keys, head_dim] copies.
-  at::Tensor Keys(int64_t layer, const DeviceGroup& group) const {
-    return Gather(keys_, layer, group);
+  // [2 * sequences * kv_heads * blocks]: the cells of `tables` [sequences, blocks].
+  at::Tensor Cells(const at::Tensor& tables) const {
+    return (tables.view({1, tables.size(0), 1, -1}) * shape_.kv_heads +
+            parts_.view({2, 1, shape_.kv_heads, 1}))
+        .flatten();
   }
-  at::Tensor Values(int64_t layer, const DeviceGroup& group) const {
-    const at::Tensor values = Gather(values_, layer, group);
+  // [rows * 2 * kv_heads]: where in cells the token lies that `places` [rows] names, kBlockTokens a
+  // block.
+  at::Tensor Slots(const at::Tensor& places) const {
+    const at::Tensor block = places.floor_divide(kBlockTokens),
+                     offset = places - block * kBlockTokens;
+    return ((block.view({-1, 1, 1}) * shape_.kv_heads + parts_) * kBlockTokens +
+            offset.view({-1, 1, 1}))
+        .flatten();
+  }
+
+  // k and v of rows, [rows, 2 * kv_heads, head_dim], to `slots` of one layer.
+  void Store(int64_t layer, const at::Tensor& slots, const at::Tensor& kv) {
+    const tensor::DistinctIndices once;
+    cells_.select(0, layer)
+        .view({-1, shape_.head_dim})
+        .index_copy_(0, slots, kv.reshape({-1, shape_.head_dim}));
+  }
+
+  Gathered Gather(int64_t layer, const DeviceGroup& group) const {
+    const at::Tensor both =
+        cells_.select(0, layer)
+            .view({-1, kBlockTokens * shape_.head_dim})
+            .index_select(0, group.cells)
+            .view({2, group.sequences * shape_.kv_heads, group.keys, shape_.head_dim});
+    const Gathered out{both.select(0, 0), both.select(0, 1)};
     // A block that another sequence left may hold anything: 0 * NaN must be 0.
-    values.view({group.sequences, shape_.kv_heads, group.keys, shape_.head_dim})
+    out.values.view({group.sequences, shape_.kv_heads, group.keys, shape_.head_dim})
         .masked_fill_(group.stale, 0);
-    return values;
+    return out;
   }
 
-  void Copy(const BlockCopy& copy) {
-    for (const at::Tensor& t : {keys_, values_}) {
-      t.select(1, copy.to).copy_(t.select(1, copy.from));
-    }
-  }
+  void Copy(const BlockCopy& copy) { cells_.select(2, copy.to).copy_(cells_.select(2, copy.from)); }
 
  private:
-  at::Tensor Slots(const at::Tensor& cache, int64_t layer) const {
-    return cache.select(0, layer).view({-1, shape_.head_dim});
-  }
-  at::Tensor Gather(const at::Tensor& cache, int64_t layer, const DeviceGroup& group) const {
-    return cache.select(0, layer)
-        .view({-1, kBlockTokens * shape_.head_dim})
-        .index_select(0, group.cells)
-        .view({group.sequences * shape_.kv_heads, group.keys, shape_.head_dim});
-  }
-
   const AttentionShape shape_;
-  at::Tensor keys_, values_;  // [layers, blocks, kv_heads, kBlockTokens, head_dim]
+  at::Tensor cells_;  // [layers, keys and values, blocks, kv_heads, kBlockTokens, head_dim]
+  at::Tensor parts_;  // [2, kv_heads]: where a block's keys and values of a head begin, in cells.
 };
 
 class PortableDecoderKernels : public DecoderKernels {
@@ -168,7 +197,11 @@ class PortableDecoderKernels : public DecoderKernels {
   at::Tensor Indices(const IndexRange& range) const {
     return indices_.narrow(0, range.begin, range.count);
   }
-  DeviceGroup GroupOf(const AttentionRule& rule, const AttendGroup& group) const;
+  std::map<std::pair<int64_t, bool>, HostPlan> PlansOf(const DecoderRows& rows,
+                                                       IndexList* list) const;
+  DeviceGroup GroupOf(const AttentionRule& rule, const AttendGroup& group,
+                      const IndexList& list) const;
+  const RopeAngles& OfRows(const RopeAngles& table);
   at::Tensor AttendGroupOf(int64_t layer, const AttentionRule& rule, const DeviceGroup& group,
                            const at::Tensor& qkv) const;
 
@@ -180,56 +213,67 @@ class PortableDecoderKernels : public DecoderKernels {
   // Of the step.
   at::Tensor indices_;                   // All that the host computed.
   at::Tensor ids_, positions_, wanted_;  // Parts of it.
-  at::Tensor slots_;                     // [rows * kv_heads] of the cache
+  at::Tensor slots_;                     // [rows * 2 * kv_heads] of the cache
   bool kept_ = false;                    // Whether only wanted rows are left.
   // By window, and whether of the wanted rows only.
-  std::map<std::pair<int64_t, bool>, std::vector<DeviceGroup>> groups_;
+  std::map<std::pair<int64_t, bool>, DevicePlan> plans_;
+  std::map<const void*, RopeAngles> angles_;  // Of the rows, by the table they come from.
 
   at::Tensor hidden_, logits_;  // Of the host.
 };
 
 void PortableDecoderKernels::Begin(const DecoderRows& rows) {
   IndexList list;
-  std::vector<int64_t> positions, slots;
+  std::vector<int64_t> positions, places;
   for (const CacheRow& row : rows.cache) {
     positions.push_back(row.position);
-    const int64_t block = row.blocks[row.position / kBlockTokens];
-    slots.push_back(block * shape_.kv_heads * kBlockTokens + row.position % kBlockTokens);
+    places.push_back(row.blocks[row.position / kBlockTokens] * kBlockTokens +
+                     row.position % kBlockTokens);
   }
-  const IndexRange ids = list.Add(rows.ids), at = list.Add(positions), to = list.Add(slots);
+  const IndexRange ids = list.Add(rows.ids), at = list.Add(positions), to = list.Add(places);
   const IndexRange wanted = list.Add(rows.wanted);
+  const std::map<std::pair<int64_t, bool>, HostPlan> plans = PlansOf(rows, &list);
+  indices_ = tensor::Upload(at::tensor(list.values(), at::kLong), options_.device());
+  ids_ = Indices(ids);
+  positions_ = Indices(at);
+  wanted_ = Indices(wanted);
+  slots_ = cache_.Slots(Indices(to));
+  kept_ = false;
+  plans_.clear();
+  angles_.clear();
+  for (const auto& [key, plan] : plans) {
+    DevicePlan& there = plans_[key];
+    if (plan.places.count > 0) there.places = Indices(plan.places);
+    for (const AttendGroup& group : plan.groups) {
+      there.groups.push_back(GroupOf({.window = key.first}, group, list));
+    }
+  }
+}
+
+std::map<std::pair<int64_t, bool>, HostPlan> PortableDecoderKernels::PlansOf(
+    const DecoderRows& rows, IndexList* list) const {
   std::vector<CacheRow> kept;
   for (const int64_t row : rows.wanted) kept.push_back(rows.cache[row]);
   const int64_t layers = model_.config().num_hidden_layers;
-  std::map<std::pair<int64_t, bool>, std::vector<AttendGroup>> plans;
+  std::map<std::pair<int64_t, bool>, HostPlan> plans;
   for (int64_t layer = 0; layer < layers; ++layer) {
     const AttentionRule rule = model_.attention_rule(layer);
     const bool last = layer + 1 == layers;
     const auto [plan, added] = plans.try_emplace({rule.window, last});
     if (!added) continue;
-    plan->second = PlanAttention(shape_, rule, last ? kept : rows.cache, {}, &list);
+    plan->second.groups = PlanAttention(shape_, rule, last ? kept : rows.cache, {}, list);
+    plan->second.places = PlacesOf(plan->second.groups, list);
   }
-  indices_ = tensor::Upload(at::tensor(list.values(), at::kLong), options_.device());
-  ids_ = Indices(ids);
-  positions_ = Indices(at);
-  wanted_ = Indices(wanted);
-  const at::Tensor heads = at::arange(shape_.kv_heads, indices_.options()) * kBlockTokens;
-  slots_ = (Indices(to).unsqueeze(1) + heads).flatten();
-  kept_ = false;
-  groups_.clear();
-  for (const auto& [key, plan] : plans) {
-    for (const AttendGroup& group : plan) {
-      groups_[key].push_back(GroupOf({.window = key.first}, group));
-    }
-  }
+  return plans;
 }
 
-DeviceGroup PortableDecoderKernels::GroupOf(const AttentionRule& rule,
-                                            const AttendGroup& group) const {
+DeviceGroup PortableDecoderKernels::GroupOf(const AttentionRule& rule, const AttendGroup& group,
+                                            const IndexList& list) const {
   const int64_t keys = group.blocks * kBlockTokens, sequences = group.sequences;
-  DeviceGroup out{sequences, group.queries, keys, Indices(group.rows), {}, {}, {}};
-  const at::Tensor heads = at::arange(shape_.kv_heads, indices_.options()).unsqueeze(1);
-  out.cells = (Indices(group.tables).view({sequences, 1, -1}) * shape_.kv_heads + heads).flatten();
+  const absl::Span<const int64_t> rows = list.Of(group.rows);
+  DeviceGroup out{sequences, group.queries, keys, rows[0], {}, {}, {}, {}};
+  if (!Consecutive(rows)) out.rows = Indices(group.rows);
+  out.cells = cache_.Cells(Indices(group.tables).view({sequences, -1}));
   const at::Tensor key =
       Indices(group.first).view({sequences, 1, 1, 1}) + at::arange(keys, indices_.options());
   const at::Tensor query = Indices(group.positions).view({sequences, 1, group.queries, 1});
@@ -257,20 +301,24 @@ void PortableDecoderKernels::Linear(const at::Tensor& x, int64_t count,
   }
 }
 
+const RopeAngles& PortableDecoderKernels::OfRows(const RopeAngles& table) {
+  RopeAngles& angles = angles_[table.cos.const_data_ptr()];
+  if (!angles.cos.defined()) {
+    angles = {table.cos.index_select(0, positions_), table.sin.index_select(0, positions_)};
+  }
+  return angles;
+}
+
 void PortableDecoderKernels::StoreKeys(int64_t layer, const AttentionRule& rule,
-                                       const RopeAngles& angles, const at::Tensor& qkv) {
+                                       const RopeAngles& table, const at::Tensor& qkv) {
   const int64_t rows = ids_.numel(), turned = shape_.heads + shape_.kv_heads;
   const at::Tensor all = Top(qkv).view({rows, -1, shape_.head_dim});
-  at::Tensor k = all.narrow(1, shape_.heads, shape_.kv_heads);
   if (rule.rotary_dim > 0) {
-    const at::Tensor rotated =
-        Rotate(rule, all.narrow(1, 0, turned), angles.cos.index_select(0, positions_),
-               angles.sin.index_select(0, positions_), 1);
-    all.narrow(1, 0, shape_.heads).copy_(rotated.narrow(1, 0, shape_.heads));
-    k = rotated.narrow(1, shape_.heads, shape_.kv_heads);
+    const RopeAngles& angles = OfRows(table);
+    const at::Tensor qk = all.narrow(1, 0, turned);
+    qk.copy_(Rotate(rule, qk, angles.cos, angles.sin, 1));
   }
-  cache_.StoreKeys(layer, slots_, k);
-  cache_.StoreValues(layer, slots_, all.narrow(1, turned, shape_.kv_heads));
+  cache_.Store(layer, slots_, all.narrow(1, shape_.heads, 2 * shape_.kv_heads));
 }
 
 // [sequences * queries, q_width]
@@ -279,16 +327,16 @@ at::Tensor PortableDecoderKernels::AttendGroupOf(int64_t layer, const AttentionR
                                                  const at::Tensor& qkv) const {
   const int64_t kv = shape_.kv_heads, shared = shape_.heads / kv, dim = shape_.head_dim;
   const int64_t sequences = group.sequences, queries = group.queries;
-  const at::Tensor q = qkv.narrow(1, 0, shape_.q_width())
-                           .index_select(0, group.rows)
-                           .view({sequences, queries, kv, shared, dim})
+  const at::Tensor q = group.Rows(qkv.narrow(1, 0, shape_.q_width()))
+                           .reshape({sequences, queries, kv, shared, dim})
                            .permute({0, 2, 3, 1, 4})
                            .reshape({sequences * kv, shared * queries, dim});
-  at::Tensor scores = portable::CappedScores(rule, q, cache_.Keys(layer, group));
+  const Gathered cached = cache_.Gather(layer, group);
+  at::Tensor scores = portable::CappedScores(rule, q, cached.keys);
   scores.view({sequences, shape_.heads, queries, group.keys})
       .masked_fill_(group.unseen, -std::numeric_limits<double>::infinity());
   const at::Tensor p = at::softmax(scores, -1).to(Type());
-  return p.bmm(cache_.Values(layer, group))
+  return p.bmm(cached.values)
       .view({sequences, kv, shared, queries, dim})
       .permute({0, 3, 1, 2, 4})
       .reshape({sequences * queries, shape_.q_width()});
@@ -297,9 +345,15 @@ at::Tensor PortableDecoderKernels::AttendGroupOf(int64_t layer, const AttentionR
 void PortableDecoderKernels::Attend(int64_t layer, const AttentionRule& rule,
                                     const RopeAngles& /*angles*/, const at::Tensor& qkv,
                                     const at::Tensor& out) {
-  for (const DeviceGroup& group : groups_[{rule.window, kept_}]) {
-    out.index_copy_(0, group.rows, AttendGroupOf(layer, rule, group, qkv));
+  const DevicePlan& plan = plans_.at({rule.window, kept_});
+  if (plan.groups.empty()) return;
+  std::vector<at::Tensor> parts;
+  for (const DeviceGroup& group : plan.groups) {
+    parts.push_back(AttendGroupOf(layer, rule, group, qkv));
   }
+  const at::Tensor rows = parts.size() == 1 ? parts[0] : tensor::Cat(parts);
+  out.narrow(0, 0, rows.size(0))
+      .copy_(plan.places.defined() ? rows.index_select(0, plan.places) : rows);
 }
 
 const float* PortableDecoderKernels::Logits(const float* hidden, int64_t count,

@@ -40,7 +40,7 @@ bool Fits(absl::Span<const Segment> segments, const SegmentLimits& limits) {
 // One array on the host, which goes to the device at once, and what lies where in it.
 struct Indices {
   std::vector<int64_t> values;
-  std::vector<int64_t> counts;  // Of padded, slots and rows of every batch in turn.
+  std::vector<int64_t> counts;  // Of padded, padding and slots of every batch in turn, then places.
 
   void Add(absl::Span<const int64_t> part) {
     values.insert(values.end(), part.begin(), part.end());
@@ -48,31 +48,48 @@ struct Indices {
   }
 };
 
-void AddIndices(absl::Span<const Segment> segments, Indices* indices) {
+// Adds those of one batch, and notes the places of its rows, of which `first` is the first.
+void AddBatch(absl::Span<const Segment> segments, int64_t first, Indices* indices,
+              std::vector<int64_t>* places) {
   const int64_t length = segments.back().length;
-  std::vector<int64_t> padded, slots, rows;
+  std::vector<int64_t> padded, padding, slots;
   for (const Segment& segment : segments) {
     for (int64_t i = 0; i < length; ++i) {
       const int64_t row = segment.first + std::min(i, segment.length - 1);
       if (i < segment.length) {
+        (*places)[row] = first + static_cast<int64_t>(slots.size());
         slots.push_back(static_cast<int64_t>(padded.size()));
-        rows.push_back(row);
       }
       padded.push_back(row);
+      padding.push_back(i < segment.length ? 0 : 1);
     }
   }
   indices->Add(padded);
+  indices->Add(padding);
   indices->Add(slots);
-  indices->Add(rows);
+}
+
+// The parts of `indices` on `device`.
+std::vector<at::Tensor> Uploaded(const Indices& indices, const at::Device& device) {
+  const at::Tensor all = tensor::Upload(at::tensor(indices.values, at::kLong), device);
+  std::vector<at::Tensor> parts;
+  int64_t begin = 0;
+  for (const int64_t count : indices.counts) {
+    parts.push_back(all.narrow(0, begin, count));
+    begin += count;
+  }
+  return parts;
 }
 
 }  // namespace
 
-std::vector<SegmentBatch> BatchSegments(const std::vector<int64_t>& offsets,
-                                        const SegmentLimits& limits, const at::Device& device) {
+SegmentPlan BatchSegments(const std::vector<int64_t>& offsets, const SegmentLimits& limits,
+                          const at::Device& device) {
   const std::vector<Segment> segments = Sorted(offsets);
-  std::vector<SegmentBatch> batches;
+  SegmentPlan plan;
   Indices indices;
+  std::vector<int64_t> places(offsets.back());
+  int64_t rows = 0;
   for (size_t first = 0; first < segments.size();) {
     size_t count = 1;
     while (first + count < segments.size() &&
@@ -80,21 +97,21 @@ std::vector<SegmentBatch> BatchSegments(const std::vector<int64_t>& offsets,
       ++count;
     }
     const auto together = absl::MakeConstSpan(segments).subspan(first, count);
-    SegmentBatch& batch = batches.emplace_back();
-    batch.segments = static_cast<int64_t>(count);
-    batch.length = together.back().length;
-    AddIndices(together, &indices);
+    plan.batches.push_back({static_cast<int64_t>(count), together.back().length, {}, {}, {}});
+    AddBatch(together, rows, &indices, &places);
+    rows += indices.counts.back();
     first += count;
   }
-  const at::Tensor all = tensor::Upload(at::tensor(indices.values, at::kLong), device);
-  int64_t begin = 0;
-  for (size_t i = 0; i < indices.counts.size(); ++i) {
-    SegmentBatch& batch = batches[i / 3];
-    at::Tensor* const parts[] = {&batch.padded, &batch.slots, &batch.rows};
-    *parts[i % 3] = all.narrow(0, begin, indices.counts[i]);
-    begin += indices.counts[i];
+  indices.Add(places);
+  const std::vector<at::Tensor> parts = Uploaded(indices, device);
+  for (size_t i = 0; i < plan.batches.size(); ++i) {
+    SegmentBatch& batch = plan.batches[i];
+    batch.padded = parts[3 * i];
+    batch.padding = parts[3 * i + 1].to(at::kBool);
+    batch.slots = parts[3 * i + 2];
   }
-  return batches;
+  plan.places = parts.back();
+  return plan;
 }
 
 }  // namespace retort::model

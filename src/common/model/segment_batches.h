@@ -16,8 +16,14 @@ struct SegmentBatch {
   int64_t segments = 0;  // S
   int64_t length = 0;    // T
   at::Tensor padded;     // [S * T] int64: the row of the pack in each slot.
-  at::Tensor slots;      // [R] int64: slots that are no padding.
-  at::Tensor rows;       // [R] int64: the row in each of them.
+  at::Tensor padding;    // [S * T] bool: slots that are padding.
+  at::Tensor slots;      // [R] int64: slots that are not.
+};
+
+// Every row of a pack in one slot of one batch.
+struct SegmentPlan {
+  std::vector<SegmentBatch> batches;
+  at::Tensor places;  // [N] int64: where a row is among `slots` of the batches one after another.
 };
 
 struct SegmentLimits {
@@ -25,10 +31,10 @@ struct SegmentLimits {
   int64_t length = 1024;  // T of several segments.
 };
 
-// Batches that hold every row of segments [offsets[s], offsets[s+1]) once; empty ones are left out.
-// Segments of like lengths come together: at most a quarter more slots than rows, or T <= 64.
-// Indices lie on `device`.
-std::vector<SegmentBatch> BatchSegments(const std::vector<int64_t>& offsets,
-                                        const SegmentLimits& limits, const at::Device& device);
+// Of segments [offsets[s], offsets[s+1]); empty ones are left out. Segments of like lengths come
+// together: at most a quarter more slots than rows, or T <= 64. Indices lie on `device`, where they
+// are gathered by only: scattering sorts them in deterministic mode.
+SegmentPlan BatchSegments(const std::vector<int64_t>& offsets, const SegmentLimits& limits,
+                          const at::Device& device);
 
 }  // namespace retort::model

@@ -56,6 +56,13 @@ ThreadCount::ThreadCount(int threads) : previous_(at::get_num_threads()) {
 }
 ThreadCount::~ThreadCount() { at::set_num_threads(previous_); }
 
+DistinctIndices::DistinctIndices() : before_(at::globalContext().deterministicAlgorithms()) {
+  at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false);
+}
+DistinctIndices::~DistinctIndices() {
+  at::globalContext().setDeterministicAlgorithms(before_, /*warn_only=*/false);
+}
+
 absl::Status StatusOfException(const std::exception& error) {
   std::string message;
   if (const auto* torch_error = dynamic_cast<const c10::Error*>(&error)) {

@@ -39,6 +39,21 @@ class ThreadCount {
   int previous_;
 };
 
+// While it lives, operations that write to places that indices name write directly. Deterministic
+// mode would have a GPU sort the indices first, and the host wait for their range, which only
+// indices that repeat need. For a scope that writes to distinct places only, while no other thread
+// of the process computes on a GPU.
+class DistinctIndices {
+ public:
+  DistinctIndices();
+  ~DistinctIndices();
+  DistinctIndices(const DistinctIndices&) = delete;
+  DistinctIndices& operator=(const DistinctIndices&) = delete;
+
+ private:
+  bool before_;
+};
+
 // The status of a LibTorch exception: RESOURCE_EXHAUSTED when memory ran out, else INTERNAL; one
 // line, the backtrace cut off.
 absl::Status StatusOfException(const std::exception& error);

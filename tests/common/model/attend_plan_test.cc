@@ -94,6 +94,18 @@ TEST_F(AttendPlanTest, Limits_CutRunsAndGroups) {
   EXPECT_EQ(Plan(singles, 0, {.gathered_elements = 1}).size(), 3u);
 }
 
+TEST_F(AttendPlanTest, Places_OnlyWhereGroupsChangeTheOrder) {
+  const auto mixed = Plan({Row(1, 4), Row(0, 15), Row(0, 16), Row(2, 0)});
+  ASSERT_EQ(mixed.size(), 2u);
+  EXPECT_THAT(Values(mixed[0].rows), ElementsAre(1, 2));
+  EXPECT_THAT(Values(mixed[1].rows), ElementsAre(0, 3));
+  EXPECT_TRUE(Consecutive(Values(mixed[0].rows)));
+  EXPECT_FALSE(Consecutive(Values(mixed[1].rows)));
+  EXPECT_THAT(Values(PlacesOf(mixed, &indices_)), ElementsAre(2, 0, 1, 3));
+  const auto decoding = Plan({Row(0, 20), Row(1, 3), Row(2, 33)});
+  EXPECT_EQ(PlacesOf(decoding, &indices_).count, 0);
+}
+
 TEST_F(AttendPlanTest, NoRows_NoGroups) { EXPECT_TRUE(Plan({}).empty()); }
 
 }  // namespace

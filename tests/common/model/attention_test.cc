@@ -62,13 +62,19 @@ struct Problem {
   }
 };
 
+at::Tensor Attend(const AttentionCase& c, const Problem& problem, const at::Tensor& qkv,
+                  const std::vector<int64_t>& offsets) {
+  const at::Tensor positions = problem.positions.narrow(0, 0, offsets.back());
+  return RopeAttention(qkv, c.shape, c.rule, problem.angles,
+                       SegmentsOf(c.shape, positions, offsets));
+}
+
 TEST(AttentionTest, Packed_ValueAndGradients_EqualComposite) {
   for (const AttentionCase& c : kCases) {
     Problem problem(c);
     const at::Tensor x = problem.qkv.set_requires_grad(true);
     const at::Tensor x64 = x.detach().to(at::kDouble).set_requires_grad(true);
-    const at::Tensor y =
-        RopeAttention(x, c.shape, c.rule, problem.angles, problem.positions, problem.offsets);
+    const at::Tensor y = Attend(c, problem, x, problem.offsets);
     const at::Tensor y64 =
         CompositeAttention(x64, c.shape, c.rule, problem.angles.cos.to(at::kDouble),
                            problem.angles.sin.to(at::kDouble), problem.offsets);
@@ -87,9 +93,7 @@ TEST(AttentionTest, Backward_OneOrTwoThreads_EqualBits) {
   for (int threads = 1; threads <= 2; ++threads) {
     const tensor::ThreadCount count(threads);
     const at::Tensor x = problem.qkv.detach().set_requires_grad(true);
-    RopeAttention(x, c.shape, c.rule, problem.angles, problem.positions, problem.offsets)
-        .sum()
-        .backward();
+    Attend(c, problem, x, problem.offsets).sum().backward();
     gradients[threads - 1] = x.grad();
   }
   EXPECT_TRUE(at::equal(gradients[0], gradients[1]));
@@ -99,13 +103,10 @@ TEST(AttentionTest, Forward_SegmentCutShort_EqualBits) {
   for (AttentionCase c : kCases) {
     c.lengths = {*std::max_element(c.lengths.begin(), c.lengths.end())};
     Problem problem(c);
-    const at::Tensor whole = RopeAttention(problem.qkv, c.shape, c.rule, problem.angles,
-                                           problem.positions, {0, c.lengths[0]});
+    const at::Tensor whole = Attend(c, problem, problem.qkv, {0, c.lengths[0]});
     for (int64_t cut = 1; cut <= std::min<int64_t>(7, c.lengths[0] - 1); ++cut) {
       const int64_t rows = c.lengths[0] - cut;
-      const at::Tensor part =
-          RopeAttention(problem.qkv.narrow(0, 0, rows), c.shape, c.rule, problem.angles,
-                        problem.positions.narrow(0, 0, rows), {0, rows});
+      const at::Tensor part = Attend(c, problem, problem.qkv.narrow(0, 0, rows), {0, rows});
       EXPECT_TRUE(at::equal(part, whole.narrow(0, 0, rows))) << c.name << ", without " << cut;
     }
   }

@@ -76,7 +76,7 @@ TEST(KvCacheTest, AnyFeeding_EqualBitsAndThePacked) {
   for (const CacheCase& c : kCases) {
     const Problem problem(c);
     const at::Tensor want = RopeAttention(problem.qkv, c.shape, c.rule, problem.angles,
-                                          problem.positions, {0, c.length});
+                                          SegmentsOf(c.shape, problem.positions, {0, c.length}));
     at::Tensor first_got;
     for (const int64_t piece : {int64_t{1}, int64_t{4}, int64_t{19}, c.length}) {
       BlockPool pool(8);

@@ -43,29 +43,31 @@ const Case kCases[] = {
 };
 
 struct Problem {
-  portable::AttentionTensors in;
-  at::Tensor seed;
+  AttentionShape shape;
+  AttentionRule rule;
+  std::vector<int64_t> offsets{0};
+  RopeAngles angles;
+  at::Tensor qkv, positions, seed;
 
-  explicit Problem(const Case& c) : in{c.shape, c.rule, {}, {}, {}, {0}} {
-    std::vector<int64_t> positions;
+  explicit Problem(const Case& c) : shape(c.shape), rule(c.rule) {
+    std::vector<int64_t> all;
     for (const int64_t length : c.lengths) {
-      in.offsets.push_back(in.offsets.back() + length);
-      for (int64_t i = 0; i < length; ++i) positions.push_back(i);
+      offsets.push_back(offsets.back() + length);
+      for (int64_t i = 0; i < length; ++i) all.push_back(i);
     }
-    in.positions = at::tensor(positions, at::kLong);
+    positions = at::tensor(all, at::kLong);
     RopeTable table({}, c.rule.rotary_dim, 2048);
-    in.angles = table.Cover(*std::max_element(c.lengths.begin(), c.lengths.end()));
-    in.qkv = at::randn({in.offsets.back(), c.shape.qkv_width()});
-    seed = at::randn({in.offsets.back(), c.shape.q_width()});
+    angles = table.Cover(*std::max_element(c.lengths.begin(), c.lengths.end()));
+    qkv = at::randn({offsets.back(), c.shape.qkv_width()});
+    seed = at::randn({offsets.back(), c.shape.q_width()});
   }
 
-  portable::AttentionTensors To(const at::Device& device, at::ScalarType type) const {
-    return {in.shape,
-            in.rule,
-            {in.angles.cos.to(device), in.angles.sin.to(device)},
-            in.qkv.to(device, type),
-            in.positions.to(device),
-            in.offsets};
+  Problem To(const at::Device& device, at::ScalarType type) const {
+    Problem there = *this;
+    there.angles = {angles.cos.to(device), angles.sin.to(device)};
+    there.qkv = qkv.to(device, type);
+    there.positions = positions.to(device);
+    return there;
   }
 };
 
@@ -74,24 +76,27 @@ struct Result {
 };
 
 // Through the differentiable op, which picks the implementation.
-Result Compute(const portable::AttentionTensors& in, const at::Tensor& seed) {
-  const at::Tensor x = in.qkv.detach().clone().set_requires_grad(true);
-  const at::Tensor y = RopeAttention(x, in.shape, in.rule, in.angles, in.positions, in.offsets);
-  y.backward(seed.to(x.device(), x.scalar_type()));
+Result Compute(const Problem& problem) {
+  const at::Tensor x = problem.qkv.detach().clone().set_requires_grad(true);
+  const at::Tensor y = RopeAttention(x, problem.shape, problem.rule, problem.angles,
+                                     SegmentsOf(problem.shape, problem.positions, problem.offsets));
+  y.backward(problem.seed.to(x.device(), x.scalar_type()));
   return {y.detach().cpu(), x.grad().cpu()};
 }
 
 TEST(PortableAttentionTest, ValueAndGradients_EveryRule_EqualTheCpus) {
   for (const Case& c : kCases) {
     const Problem problem(c);
-    const Result want = Compute(problem.in, problem.seed);
-    const Result got = Compute(problem.To(TestDevice(), at::kFloat), problem.seed);
+    const Result want = Compute(problem);
+    const Result got = Compute(problem.To(TestDevice(), at::kFloat));
     EXPECT_LT(Error(got.out, want.out), 5e-6) << c.name;
     EXPECT_LT(Error(got.gradient, want.gradient), 1e-5) << c.name;
-    const portable::AttentionOutput direct = portable::AttentionForward(problem.in);
+    const SegmentPlan plan = portable::PlanSegments(c.shape, problem.offsets, at::kCPU);
+    const portable::AttentionTensors in{c.shape,           c.rule, problem.angles, problem.qkv,
+                                        problem.positions, &plan};
+    const portable::AttentionOutput direct = portable::AttentionForward(in);
     EXPECT_LT(Error(direct.out, want.out), 5e-6) << c.name;
-    EXPECT_LT(Error(portable::AttentionBackward(problem.in, direct, problem.seed), want.gradient),
-              1e-5)
+    EXPECT_LT(Error(portable::AttentionBackward(in, direct, problem.seed), want.gradient), 1e-5)
         << c.name;
   }
 }
@@ -99,11 +104,12 @@ TEST(PortableAttentionTest, ValueAndGradients_EveryRule_EqualTheCpus) {
 TEST(PortableAttentionTest, Bf16_EveryRule_NearTheWidened) {
   for (const Case& c : kCases) {
     const Problem problem(c);
-    const portable::AttentionTensors half = problem.To(TestDevice(), at::kBFloat16);
+    const Problem half = problem.To(TestDevice(), at::kBFloat16);
     Problem rounded = problem;
-    rounded.in.qkv = half.qkv.cpu().to(at::kFloat);
-    const Result want = Compute(rounded.in, problem.seed.to(at::kBFloat16).to(at::kFloat));
-    const Result got = Compute(half, problem.seed);
+    rounded.qkv = half.qkv.cpu().to(at::kFloat);
+    rounded.seed = problem.seed.to(at::kBFloat16).to(at::kFloat);
+    const Result want = Compute(rounded);
+    const Result got = Compute(half);
     EXPECT_EQ(got.out.scalar_type(), at::kBFloat16);
     const auto apart = [](const at::Tensor& a, const at::Tensor& b) {
       return ((a.to(at::kFloat) - b).abs().max() / b.abs().max()).item<double>();
@@ -115,8 +121,8 @@ TEST(PortableAttentionTest, Bf16_EveryRule_NearTheWidened) {
 
 TEST(PortableAttentionTest, Repeated_EqualBits) {
   const Problem problem(kCases[4]);
-  const Result a = Compute(problem.To(TestDevice(), at::kFloat), problem.seed);
-  const Result b = Compute(problem.To(TestDevice(), at::kFloat), problem.seed);
+  const Result a = Compute(problem.To(TestDevice(), at::kFloat));
+  const Result b = Compute(problem.To(TestDevice(), at::kFloat));
   EXPECT_TRUE(at::equal(a.out, b.out) && at::equal(a.gradient, b.gradient));
 }
 

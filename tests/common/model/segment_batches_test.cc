@@ -8,8 +8,8 @@
 namespace retort::model {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::ElementsAreArray;
 
 std::vector<int64_t> Values(const at::Tensor& t) {
   const int64_t* const data = t.const_data_ptr<int64_t>();
@@ -22,19 +22,26 @@ std::vector<int64_t> Offsets(const std::vector<int64_t>& lengths) {
   return offsets;
 }
 
-std::vector<SegmentBatch> Batches(const std::vector<int64_t>& lengths,
-                                  const SegmentLimits& limits = {.pairs = 1 << 25}) {
+SegmentPlan PlanOf(const std::vector<int64_t>& lengths,
+                   const SegmentLimits& limits = {.pairs = 1 << 25}) {
   return BatchSegments(Offsets(lengths), limits, at::kCPU);
 }
 
+std::vector<SegmentBatch> Batches(const std::vector<int64_t>& lengths,
+                                  const SegmentLimits& limits = {.pairs = 1 << 25}) {
+  return PlanOf(lengths, limits).batches;
+}
+
 TEST(SegmentBatchesTest, ShortOnes_AreOneBatch_PaddedWithTheirLastRow) {
-  const auto batches = Batches({2, 0, 1, 3});
+  const SegmentPlan plan = PlanOf({2, 0, 1, 3});
+  const std::vector<SegmentBatch>& batches = plan.batches;
   ASSERT_EQ(batches.size(), 1u);
   EXPECT_EQ(batches[0].segments, 3);
   EXPECT_EQ(batches[0].length, 3);
   EXPECT_THAT(Values(batches[0].padded), ElementsAre(2, 2, 2, 0, 1, 1, 3, 4, 5));
   EXPECT_THAT(Values(batches[0].slots), ElementsAre(0, 3, 4, 6, 7, 8));
-  EXPECT_THAT(Values(batches[0].rows), ElementsAre(2, 0, 1, 3, 4, 5));
+  EXPECT_THAT(Values(batches[0].padding.to(at::kLong)), ElementsAre(0, 1, 1, 0, 0, 1, 0, 0, 0));
+  EXPECT_THAT(Values(plan.places), ElementsAre(1, 2, 0, 3, 4, 5));
 }
 
 TEST(SegmentBatchesTest, LikeLengths_ComeTogether_WhereverTheyLie) {
@@ -46,19 +53,23 @@ TEST(SegmentBatchesTest, LikeLengths_ComeTogether_WhereverTheyLie) {
   EXPECT_EQ(batches[1].length, 500);
 }
 
-TEST(SegmentBatchesTest, EveryRow_IsInOneSlot) {
+TEST(SegmentBatchesTest, EveryRow_IsInTheSlotOfItsPlace) {
   const std::vector<int64_t> lengths = {3, 70, 1, 200, 66, 0, 150, 1100, 9};
-  std::vector<int64_t> all(Offsets(lengths).back()), rows;
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-  for (const SegmentBatch& batch : Batches(lengths)) {
-    const std::vector<int64_t> padded = Values(batch.padded), some = Values(batch.rows);
-    const std::vector<int64_t> slots = Values(batch.slots);
+  const SegmentPlan plan = PlanOf(lengths);
+  std::vector<int64_t> rows;  // In the order of the batches' slots.
+  for (const SegmentBatch& batch : plan.batches) {
+    const std::vector<int64_t> padded = Values(batch.padded), slots = Values(batch.slots);
+    std::vector<int64_t> padding = Values(batch.padding.to(at::kLong));
     EXPECT_EQ(static_cast<int64_t>(padded.size()), batch.segments * batch.length);
-    for (size_t i = 0; i < some.size(); ++i) EXPECT_EQ(padded[slots[i]], some[i]);
-    rows.insert(rows.end(), some.begin(), some.end());
+    for (const int64_t slot : slots) {
+      rows.push_back(padded[slot]);
+      EXPECT_EQ(padding[slot]++, 0);
+    }
+    EXPECT_THAT(padding, Each(1));
   }
-  std::sort(rows.begin(), rows.end());
-  EXPECT_THAT(rows, ElementsAreArray(all));
+  const std::vector<int64_t> places = Values(plan.places);
+  ASSERT_EQ(rows.size(), places.size());
+  for (size_t row = 0; row < places.size(); ++row) EXPECT_EQ(rows[places[row]], row);
 }
 
 TEST(SegmentBatchesTest, Limits_OnePerBatchBeyondThem) {
@@ -67,7 +78,11 @@ TEST(SegmentBatchesTest, Limits_OnePerBatchBeyondThem) {
   EXPECT_EQ(Batches({80, 80}, {.pairs = 1}).size(), 2u);
 }
 
-TEST(SegmentBatchesTest, NoRows_NoBatch) { EXPECT_TRUE(Batches({0, 0}).empty()); }
+TEST(SegmentBatchesTest, NoRows_NoBatch) {
+  const SegmentPlan plan = PlanOf({0, 0});
+  EXPECT_TRUE(plan.batches.empty());
+  EXPECT_EQ(plan.places.numel(), 0);
+}
 
 }  // namespace
 }  // namespace retort::model

@@ -76,5 +76,17 @@ TEST(TorchProcessTest, Configure_DeterministicWithoutFillingInFullPrecision) {
   EXPECT_TRUE(context.allowTF32CuBLAS());
 }
 
+TEST(TorchProcessTest, DistinctIndices_ForTheirScopeOnly) {
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  {
+    const DistinctIndices outer;
+    EXPECT_FALSE(at::globalContext().deterministicAlgorithms());
+    { const DistinctIndices inner; }
+    EXPECT_FALSE(at::globalContext().deterministicAlgorithms());
+  }
+  EXPECT_TRUE(at::globalContext().deterministicAlgorithms());
+  EXPECT_FALSE(at::globalContext().deterministicAlgorithmsWarnOnly());
+}
+
 }  // namespace
 }  // namespace retort::tensor
