@@ -9,6 +9,9 @@
 namespace retort::model {
 namespace {
 
+constexpr int64_t kLogitElements = int64_t{1} << 24;  // Logits kept at once: 64 MiB.
+constexpr int64_t kMinLogitRows = 16;                 // One pass over the head's weights.
+
 const float* Data(const at::Tensor& t) { return t.const_data_ptr<float>(); }
 float* Mutable(const at::Tensor& t) { return t.mutable_data_ptr<float>(); }
 
@@ -128,15 +131,19 @@ class CpuDecoderKernels : public DecoderKernels {
 
   const float* ToHost(const at::Tensor& x, int64_t /*count*/) override { return Data(x); }
 
-  const float* Logits(const float* hidden, int64_t count, const Projection& head,
-                      double soft_cap) override {
-    const int64_t vocab = head.weight.size(0);
-    if (!logits_.defined() || logits_.size(0) < count) logits_ = NewRows(count, vocab);
-    Project(hidden, count, head, LinearMode::kStore, Mutable(logits_));
-    if (soft_cap > 0) {
-      SoftCapRows(Mutable(logits_), count * vocab, static_cast<float>(soft_cap));
+  void Draw(absl::Span<RowDraw> draws, const Projection& head, double soft_cap) override {
+    const int64_t vocab = head.weight.size(0), width = head.weight.size(1);
+    const size_t most = std::max(kMinLogitRows, kLogitElements / vocab);
+    for (; !draws.empty(); draws.remove_prefix(std::min(most, draws.size()))) {
+      const absl::Span<RowDraw> part = draws.first(std::min(most, draws.size()));
+      const int64_t count = static_cast<int64_t>(part.size());
+      if (!logits_.defined() || logits_.size(0) < count) logits_ = NewRows(count, vocab);
+      Project(Data(HiddenOf(part, width)), count, head, LinearMode::kStore, Mutable(logits_));
+      if (soft_cap > 0) {
+        SoftCapRows(Mutable(logits_), count * vocab, static_cast<float>(soft_cap));
+      }
+      draws_.Draw(Data(logits_), vocab, part);
     }
-    return Data(logits_);
   }
 
  private:
@@ -170,6 +177,7 @@ class CpuDecoderKernels : public DecoderKernels {
   std::vector<CacheRow> wanted_;
   std::vector<float> low_, wide_;  // What an adapter's A and B give.
   at::Tensor logits_;
+  HostDraws draws_;
 };
 
 }  // namespace

@@ -159,10 +159,10 @@ const float* Decoder::Hidden(const DecoderRows& rows) {
   return kernels_->ToHost(out_, wanted);
 }
 
-const float* Decoder::Logits(const float* hidden, int64_t count) {
+void Decoder::Draw(absl::Span<RowDraw> draws) {
   const c10::InferenceMode inference;
   RETORT_CHECK(model_.head().weight.defined()) << "a sequence classification has no logits";
-  return kernels_->Logits(hidden, count, model_.head(), config_.final_soft_cap);
+  kernels_->Draw(draws, model_.head(), config_.final_soft_cap);
 }
 
 void Decoder::CopyBlock(const BlockCopy& copy) {

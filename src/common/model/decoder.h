@@ -22,8 +22,8 @@ class Decoder {
   // the next call.
   const float* Hidden(const DecoderRows& rows);
 
-  // Next-token logits [count, vocab_size] of hidden states [count, E], valid until the next call.
-  const float* Logits(const float* hidden, int64_t count);
+  // A next token for each row.
+  void Draw(absl::Span<RowDraw> draws);
 
   void CopyBlock(const BlockCopy& copy);
 

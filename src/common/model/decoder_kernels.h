@@ -13,6 +13,7 @@
 #include "common/model/block_pool.h"
 #include "common/model/kv_cache.h"
 #include "common/model/model.h"
+#include "common/model/row_draw.h"
 #include "common/model/row_linear.h"
 #include "common/tensor/aten.h"
 
@@ -81,9 +82,9 @@ class DecoderKernels {
 
   // The first `count` rows as fp32 of the host, until the next call.
   virtual const float* ToHost(const at::Tensor& x, int64_t count) = 0;
-  // Logits [count, vocab] of hidden states [count, E], fp32 of the host both, until the next call.
-  virtual const float* Logits(const float* hidden, int64_t count, const Projection& head,
-                              double soft_cap) = 0;
+  // Draws a token for each row from the logits that the head makes of its hidden state. Any number
+  // of rows: logits of a large vocabulary are made for some at a time.
+  virtual void Draw(absl::Span<RowDraw> draws, const Projection& head, double soft_cap) = 0;
 };
 
 std::unique_ptr<DecoderKernels> MakeCpuDecoderKernels(const Model& model, int64_t kv_blocks);

@@ -12,10 +12,6 @@
 namespace retort::model {
 namespace {
 
-constexpr int64_t kLogitElements = int64_t{1} << 24;  // Logits kept at once: 64 MiB.
-constexpr int64_t kMinLogitRows = 16;                 // One pass over the head's weights.
-constexpr int64_t kDrawGrain = 1 << 14;               // Logits worth a thread.
-
 absl::Status CheckPrompt(const layout::ModelConfig& config, const EngineRequest& request) {
   if (request.prompt.empty()) {
     return absl::InvalidArgumentError("the prompt is empty; expected at least one token");
@@ -78,13 +74,6 @@ struct Engine::Lane {
 
   GeneratedSample& result() const { return group->results[sample]; }
   bool sharing() const { return sequence.length() > 0; }
-};
-
-// A token to draw.
-struct Engine::Draw {
-  size_t lane;
-  const float* hidden;
-  bool valid = false;
 };
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Make(const Model& model,
@@ -220,64 +209,51 @@ std::vector<TokenEvent> Engine::DrawTokens() {
     group->last_hidden.assign(hidden, hidden + width);
     hidden += width;
   }
-  std::vector<Draw> draws;
-  for (size_t i = 0; i < lanes_.size(); ++i) {
-    Lane& lane = *lanes_[i];
-    if (!lane.result().ids.empty()) {
-      draws.push_back({i, hidden});
+  std::vector<Lane*> lanes;
+  std::vector<RowDraw> draws;
+  for (const std::unique_ptr<Lane>& lane : lanes_) {
+    const float* last = hidden;
+    if (!lane->result().ids.empty()) {
       hidden += width;
-    } else if (lane.group->prefilled()) {
-      lane.sequence.Share(*lane.group->prompt);
-      draws.push_back({i, lane.group->last_hidden.data()});
+    } else if (lane->group->prefilled()) {
+      lane->sequence.Share(*lane->group->prompt);
+      last = lane->group->last_hidden.data();
+    } else {
+      continue;
     }
+    lanes.push_back(lane.get());
+    draws.push_back(DrawOf(lane.get(), last));
   }
-  DrawAll(&draws);
-  return Finish(draws);
+  decoder_.Draw(absl::MakeSpan(draws));
+  return Finish(lanes, draws);
 }
 
-// Chunks of rows, so that logits of a large vocabulary stay bounded.
-void Engine::DrawAll(std::vector<Draw>* draws) {
-  const int64_t width = model_.config().embedding_size(), vocab = model_.config().vocab_size;
-  const int64_t total = static_cast<int64_t>(draws->size());
-  const int64_t chunk = std::max(kMinLogitRows, kLogitElements / vocab);
-  std::vector<float> rows(std::min(chunk, total) * width);
-  for (int64_t first = 0; first < total; first += chunk) {
-    const int64_t count = std::min(chunk, total - first);
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n((*draws)[first + i].hidden, width, rows.data() + i * width);
-    }
-    const float* logits = decoder_.Logits(rows.data(), count);
-    scratch_.resize(at::get_num_threads());
-    const int64_t grain = std::max<int64_t>(1, kDrawGrain / vocab);
-    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-      RowScratch& scratch = scratch_[at::get_thread_num()];
-      for (int64_t i = begin; i < end; ++i) {
-        DrawOne({logits + i * vocab, static_cast<size_t>(vocab)}, &scratch, &(*draws)[first + i]);
-      }
-    });
-  }
-}
-
-void Engine::DrawOne(absl::Span<const float> logits, RowScratch* scratch, Draw* draw) const {
-  Lane& lane = *lanes_[draw->lane];
-  Group& group = *lane.group;
+RowDraw Engine::DrawOf(Lane* lane, const float* hidden) const {
+  Group& group = *lane->group;
   const SamplingOptions& sampling = group.request.sampling;
-  GeneratedSample& result = lane.result();
-  const RowContext context{lane.context, static_cast<int64_t>(result.ids.size())};
-  draw->valid = scratch->filter.Apply(group.filter, group.mask, logits, context);
-  if (!draw->valid) return;
-  const int64_t id = sampling.greedy
-                         ? scratch->filter.Largest()
-                         : scratch->filter.Draw(group.request.streams[lane.sample].NextUniform());
-  result.ids.push_back(id);
-  result.log_probs.push_back(scratch->filter.LogProb(id));
-  lane.context.push_back(id);
-  if (!sampling.raw_log_probs && sampling.top_log_probs == 0) return;
-  scratch->raw.Set(logits, group.mask);
-  if (sampling.raw_log_probs) result.raw_log_probs.push_back(scratch->raw.LogProb(id));
-  if (sampling.top_log_probs > 0) {
-    scratch->raw.TopK(sampling.top_log_probs, &result.top_ids, &result.top_log_probs);
+  RowDraw draw;
+  draw.hidden = hidden;
+  draw.filter = &group.filter;
+  draw.mask = &group.mask;
+  draw.context = {lane->context, static_cast<int64_t>(lane->result().ids.size())};
+  draw.greedy = sampling.greedy;
+  if (!draw.greedy) draw.uniform = group.request.streams[lane->sample].NextUniform();
+  draw.raw_log_prob = sampling.raw_log_probs;
+  draw.top_log_probs = sampling.top_log_probs;
+  return draw;
+}
+
+void Engine::Append(const DrawnToken& token, Lane* lane) {
+  GeneratedSample& result = lane->result();
+  result.ids.push_back(token.id);
+  result.log_probs.push_back(token.log_prob);
+  if (lane->group->request.sampling.raw_log_probs) {
+    result.raw_log_probs.push_back(token.raw_log_prob);
   }
+  result.top_ids.insert(result.top_ids.end(), token.top_ids.begin(), token.top_ids.end());
+  result.top_log_probs.insert(result.top_log_probs.end(), token.top_log_probs.begin(),
+                              token.top_log_probs.end());
+  lane->context.push_back(token.id);
 }
 
 FinishReason Engine::ReasonOf(const Lane& lane) const {
@@ -295,16 +271,18 @@ FinishReason Engine::ReasonOf(const Lane& lane) const {
                                                                      : FinishReason::kNone;
 }
 
-std::vector<TokenEvent> Engine::Finish(const std::vector<Draw>& draws) {
+std::vector<TokenEvent> Engine::Finish(absl::Span<Lane* const> lanes,
+                                       absl::Span<const RowDraw> draws) {
   std::vector<TokenEvent> events;
-  for (const Draw& draw : draws) {
-    const Lane& lane = *lanes_[draw.lane];
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    Lane& lane = *lanes[i];
     Group& group = *lane.group;
-    const FinishReason reason = draw.valid ? ReasonOf(lane) : FinishReason::kFailed;
+    const DrawnToken& token = draws[i].token;
+    if (token.valid) Append(token, &lane);
+    const FinishReason reason = token.valid ? ReasonOf(lane) : FinishReason::kFailed;
     lane.result().reason = reason;
-    const int64_t id = draw.valid ? lane.result().ids.back() : -1;
-    events.push_back({group.id, lane.sample, id, reason});
-    if (draw.valid || !group.status.ok()) continue;
+    events.push_back({group.id, lane.sample, token.id, reason});
+    if (token.valid || !group.status.ok()) continue;
     group.status = absl::InternalError(
         absl::StrCat("sample ", lane.sample, ", token ", lane.result().ids.size(),
                      ": the model's logits are not finite (its weights have diverged), or the "

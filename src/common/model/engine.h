@@ -3,8 +3,7 @@
 // in one forward and draws one token for each. A sample's tokens and log-probs are a function of
 // the model, its prompt, its options and its random stream: on the CPU bitwise, whatever shares the
 // batch, however large the batch is and however many threads compute it. On another device their
-// last bits depend on what shares a step, and the same calls give the same bits again. Logits are
-// copied to the host, where sampling is.
+// last bits depend on what shares a step, and the same calls give the same bits again.
 #pragma once
 
 #include <cstdint>
@@ -91,11 +90,6 @@ class Engine {
  private:
   struct Group;
   struct Lane;
-  struct Draw;
-  struct RowScratch {
-    RowFilter filter;
-    RawRow raw;
-  };
 
   Engine(const Model& model, const EngineOptions& options);
 
@@ -104,10 +98,10 @@ class Engine {
   void FeedPrompts();
   void FeedLanes();
   std::vector<TokenEvent> DrawTokens();
-  void DrawAll(std::vector<Draw>* draws);
-  void DrawOne(absl::Span<const float> logits, RowScratch* scratch, Draw* draw) const;
+  RowDraw DrawOf(Lane* lane, const float* hidden) const;
+  static void Append(const DrawnToken& token, Lane* lane);
   FinishReason ReasonOf(const Lane& lane) const;
-  std::vector<TokenEvent> Finish(const std::vector<Draw>& draws);
+  std::vector<TokenEvent> Finish(absl::Span<Lane* const> lanes, absl::Span<const RowDraw> draws);
   void Retire();
 
   const Model& model_;
@@ -119,7 +113,6 @@ class Engine {
   std::vector<std::unique_ptr<Group>> results_;  // Finished, not taken.
   std::vector<std::unique_ptr<Lane>> lanes_;     // Active samples, in the order of their start.
   DecoderRows rows_;
-  std::vector<RowScratch> scratch_;  // One a thread.
   std::vector<Group*> fed_;  // Whose prompt's last token is in rows_, in the order of wanted.
 };
 

@@ -9,6 +9,7 @@
 #include "common/model/head_logits.h"
 #include "common/model/ops.h"
 #include "common/model/portable_attention.h"
+#include "common/model/portable_row_draw.h"
 #include "common/model/portable_rows.h"
 #include "common/tensor/cat.h"
 #include "common/tensor/torch_process.h"
@@ -18,6 +19,8 @@ namespace retort::model {
 namespace {
 
 using portable::Rotate;
+
+constexpr int64_t kLogitElements = int64_t{1} << 26;  // Logits at once: 256 MiB.
 
 // A group of a plan on the device.
 struct DeviceGroup {
@@ -187,8 +190,7 @@ class PortableDecoderKernels : public DecoderKernels {
     return hidden_.const_data_ptr<float>();
   }
 
-  const float* Logits(const float* hidden, int64_t count, const Projection& head,
-                      double soft_cap) override;
+  void Draw(absl::Span<RowDraw> draws, const Projection& head, double soft_cap) override;
 
  private:
   static double Offset(const layout::NormConfig& norm) { return norm.add_one ? 1.0 : 0.0; }
@@ -219,7 +221,8 @@ class PortableDecoderKernels : public DecoderKernels {
   std::map<std::pair<int64_t, bool>, DevicePlan> plans_;
   std::map<const void*, RopeAngles> angles_;  // Of the rows, by the table they come from.
 
-  at::Tensor hidden_, logits_;  // Of the host.
+  at::Tensor hidden_;  // Of the host.
+  DeviceDraws draws_;
 };
 
 void PortableDecoderKernels::Begin(const DecoderRows& rows) {
@@ -356,19 +359,17 @@ void PortableDecoderKernels::Attend(int64_t layer, const AttentionRule& rule,
       .copy_(plan.places.defined() ? rows.index_select(0, plan.places) : rows);
 }
 
-const float* PortableDecoderKernels::Logits(const float* hidden, int64_t count,
-                                            const Projection& head, double soft_cap) {
-  const int64_t vocab = head.weight.size(0);
-  if (!logits_.defined() || logits_.size(0) < count) {
-    logits_ = at::empty({count, vocab}, at::kFloat);
+void PortableDecoderKernels::Draw(absl::Span<RowDraw> draws, const Projection& head,
+                                  double soft_cap) {
+  const int64_t vocab = head.weight.size(0), width = head.weight.size(1);
+  const int64_t most = std::max<int64_t>(1, kLogitElements / vocab);
+  for (; !draws.empty(); draws.remove_prefix(std::min<size_t>(most, draws.size()))) {
+    const absl::Span<RowDraw> part = draws.first(std::min<size_t>(most, draws.size()));
+    // Of bf16 hidden states the host's fp32 are the same numbers.
+    const at::Tensor hidden = tensor::Upload(HiddenOf(part, width), options_.device()).to(Type());
+    const at::Tensor logits = SoftCap(HeadLogits(hidden, {head.weight, head.bias}), soft_cap);
+    draws_.Draw(logits.contiguous(), part);
   }
-  // Of bf16 hidden states the host's fp32 are the same numbers.
-  const at::Tensor rows =
-      at::from_blob(const_cast<float*>(hidden), {count, head.weight.size(1)}, at::kFloat)
-          .to(options_.device(), Type());
-  const at::Tensor z = SoftCap(HeadLogits(rows, {head.weight, head.bias}), soft_cap);
-  logits_.narrow(0, 0, count).copy_(z);
-  return logits_.const_data_ptr<float>();
 }
 
 }  // namespace

@@ -88,16 +88,29 @@ absl::Status ValidateMask(const VocabMask& mask, int64_t vocab) {
   return absl::OkStatus();
 }
 
+std::vector<int64_t> DroppedIds(const FilterOptions& options, const RowContext& context) {
+  std::vector<int64_t> ids;
+  for (const std::vector<int64_t>& word : options.bad_words) {
+    const size_t before = word.size() - 1;
+    if (before == 0 && Contains(options.eos_ids, word[0])) continue;
+    if (before > context.ids.size()) continue;
+    if (std::equal(word.begin(), word.end() - 1, context.ids.end() - before)) {
+      ids.push_back(word.back());
+    }
+  }
+  if (context.new_tokens < options.min_new_tokens) {
+    ids.insert(ids.end(), options.eos_ids.begin(), options.eos_ids.end());
+  }
+  return ids;
+}
+
 bool RowFilter::Apply(const FilterOptions& options, const VocabMask& mask,
                       absl::Span<const float> logits, const RowContext& context) {
   scaled_.assign(logits.begin(), logits.end());
   temperature_ = options.temperature;
   Mask(mask);
   if (options.repetition_penalty != 1.0) Penalize(options.repetition_penalty, context.ids);
-  if (!options.bad_words.empty()) DropBadWords(options, context.ids);
-  if (context.new_tokens < options.min_new_tokens) {
-    for (const int64_t id : options.eos_ids) scaled_[id] = kDropped;
-  }
+  for (const int64_t id : DroppedIds(options, context)) scaled_[id] = kDropped;
   const RowMax max = MaxOfRow(scaled_.data(), static_cast<int64_t>(scaled_.size()));
   if (!max.finite) return false;
   max_ = max.value;
@@ -124,17 +137,6 @@ void RowFilter::Penalize(double factor, absl::Span<const int64_t> context) {
     float& logit = scaled_[id];
     if (logit == kDropped) continue;
     logit = logit < 0 ? logit * penalty : logit / penalty;
-  }
-}
-
-void RowFilter::DropBadWords(const FilterOptions& options, absl::Span<const int64_t> context) {
-  for (const std::vector<int64_t>& word : options.bad_words) {
-    const size_t before = word.size() - 1;
-    if (before == 0 && Contains(options.eos_ids, word[0])) continue;
-    if (before > context.size()) continue;
-    if (std::equal(word.begin(), word.end() - 1, context.end() - before)) {
-      scaled_[word.back()] = kDropped;
-    }
   }
 }
 

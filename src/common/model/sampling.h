@@ -45,6 +45,9 @@ struct RowContext {
   int64_t new_tokens = 0;         // How many of them are the response.
 };
 
+// Ids that bad_words and min_new_tokens drop in this context; some perhaps twice.
+std::vector<int64_t> DroppedIds(const FilterOptions& options, const RowContext& context);
+
 // Probabilities of one row after all filters; reuses its scratch from row to row. Not thread-safe.
 class RowFilter {
  public:
@@ -66,7 +69,6 @@ class RowFilter {
  private:
   void Mask(const VocabMask& mask);
   void Penalize(double penalty, absl::Span<const int64_t> context);
-  void DropBadWords(const FilterOptions& options, absl::Span<const int64_t> context);
   void TopK(int64_t k);
   void TopP(double top_p);
   void MinP(double min_p);

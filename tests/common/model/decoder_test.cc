@@ -7,6 +7,7 @@
 #include "common/model/composite.h"
 #include "common/tensor/aten.h"
 #include "gtest/gtest.h"
+#include "testing/drawn_log_probs.h"
 #include "testing/family_configs.h"
 #include "testing/tiny_model.h"
 
@@ -99,17 +100,16 @@ TEST(DecoderTest, EveryFamily_WithAnAdapter_EqualsThePacked) {
   }
 }
 
-TEST(DecoderTest, Logits_EveryFamily_EqualThePacked) {
+TEST(DecoderTest, Draw_EveryFamily_LogProbsEqualThePacked) {
   for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
     const layout::ModelConfig config = tiny::ConfigOf(family);
     if (config.task != layout::Task::kCausalLm) continue;
     const Model model(config, tiny::RandomArena(config, false));
     const at::Tensor hidden = at::randn({5, config.embedding_size()});
     Decoder decoder(model, 1);
-    const float* logits = decoder.Logits(hidden.const_data_ptr<float>(), 5);
-    const at::Tensor got = at::empty({5, config.vocab_size});
-    std::copy_n(logits, got.numel(), got.mutable_data_ptr<float>());
-    EXPECT_LT(Error(got, model.Logits(hidden)), 1e-5) << family.name;
+    const at::Tensor want = at::log_softmax(model.Logits(hidden), 1);
+    EXPECT_LT(Error(tiny::DrawnLogProbs(decoder, config.vocab_size, hidden), want), 1e-5)
+        << family.name;
   }
 }
 

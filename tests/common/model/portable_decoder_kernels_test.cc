@@ -9,6 +9,7 @@
 #include "common/model/decoder.h"
 #include "common/model/generate.h"
 #include "gtest/gtest.h"
+#include "testing/drawn_log_probs.h"
 #include "testing/family_configs.h"
 #include "testing/test_device.h"
 #include "testing/tiny_model.h"
@@ -131,7 +132,7 @@ TEST(PortableDecoderTest, Bf16_NearThePackedOfTheSameDevice) {
   }
 }
 
-TEST(PortableDecoderTest, Logits_EveryFamily_EqualTheCpus) {
+TEST(PortableDecoderTest, Draw_EveryFamily_LogProbsEqualTheCpus) {
   for (const tiny::FamilyConfig& family : tiny::kFamilyConfigs) {
     const layout::ModelConfig config = tiny::ConfigOf(family);
     if (config.task != layout::Task::kCausalLm) continue;
@@ -139,10 +140,9 @@ TEST(PortableDecoderTest, Logits_EveryFamily_EqualTheCpus) {
     const Model here(config, arena), there(config, There(arena));
     const at::Tensor hidden = at::randn({5, config.embedding_size()});
     Decoder decoder(there, 1);
-    const float* logits = decoder.Logits(hidden.const_data_ptr<float>(), 5);
-    const at::Tensor got = at::empty({5, config.vocab_size});
-    std::copy_n(logits, got.numel(), got.mutable_data_ptr<float>());
-    EXPECT_LT(Error(got, here.Logits(hidden)), 1e-5) << family.name;
+    const at::Tensor want = at::log_softmax(here.Logits(hidden), 1);
+    EXPECT_LT(Error(tiny::DrawnLogProbs(decoder, config.vocab_size, hidden), want), 1e-5)
+        << family.name;
   }
 }
 
